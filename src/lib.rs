@@ -1,0 +1,3 @@
+//! Signalpost: account events become single-use tokens and e-mails.
+
+pub mod mail;

@@ -1,0 +1,2 @@
+//! Everything between a planned dispatch and the mail server: templates, MIME, the SMTP client.
+

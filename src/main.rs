@@ -1,0 +1,3 @@
+//! The program: arguments, configuration, telemetry, run, exit code; nothing else.
+
+fn main() {}
