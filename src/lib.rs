@@ -1,3 +1,6 @@
 //! Signalpost: account events become single-use tokens and e-mails.
 
+pub mod broker;
+pub mod domain;
 pub mod mail;
+pub mod pipeline;

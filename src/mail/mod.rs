@@ -1,2 +1,1 @@
 //! Everything between a planned dispatch and the mail server: templates, MIME, the SMTP client.
-

@@ -1,0 +1,1 @@
+//! Everything AMQP, and nothing else.

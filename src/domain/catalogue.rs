@@ -1,0 +1,153 @@
+//! What people stored: projects, automations, integrations. A worker keeps all of it in memory as one
+//! snapshot and reads it again when its revision has risen; planning an event asks no database for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AutomationId, IntegrationId, ProjectId};
+use super::token::Purpose;
+
+/// How old an event may be for a mail: 2 h where a token is issued.
+pub const MAX_AGE_WITH_TOKEN: Duration = Duration::from_secs(2 * 3600);
+/// And 24 h elsewhere.
+pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything stored, at one revision.
+#[derive(Default)]
+pub struct Catalogue {
+    pub revision: i64,
+    pub projects: HashMap<String, Arc<Project>>,
+    pub automations: HashMap<AutomationId, Arc<Automation>>,
+    pub integrations: HashMap<IntegrationId, Arc<Integration>>,
+}
+
+impl Catalogue {
+    pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
+        self.projects.values().find(|project| project.id == id)
+    }
+}
+
+/// A tenant.
+pub struct Project {
+    pub id: ProjectId,
+    pub slug: String,
+    pub name: String,
+    pub settings: Settings,
+    pub paused: bool,
+    /// Enabled and disabled ones, by event type, in the order of their names.
+    pub automations: HashMap<String, Vec<Arc<Automation>>>,
+}
+
+/// What a project may set.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Settings {
+    pub link_hosts: Vec<String>,
+    pub brand: Brand,
+}
+
+/// How the project's mails and pages look.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Brand {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub footer: Option<String>,
+}
+
+/// A stored rule.
+#[derive(Clone, Debug)]
+pub struct Automation {
+    pub id: AutomationId,
+    pub version: i32,
+    pub name: String,
+    pub event_type: String,
+    pub integration_id: IntegrationId,
+    /// Name of a built-in e-mail.
+    pub template: String,
+    pub token: Option<TokenPlan>,
+    pub max_age: Duration,
+    /// With `{{ token }}` in it; the hosted page otherwise.
+    pub link: Option<String>,
+    pub enabled: bool,
+    pub paused: bool,
+}
+
+/// The token that an automation issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPlan {
+    pub purpose: Purpose,
+    pub lifetime: Duration,
+}
+
+/// A way to send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Integration {
+    pub id: IntegrationId,
+    pub project_id: ProjectId,
+    pub name: String,
+    pub kind: IntegrationKind,
+    /// The From mailbox.
+    pub sender: String,
+    pub reply_to: Option<String>,
+    pub connections: u16,
+    pub auto_submitted: bool,
+    pub paused: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum IntegrationKind {
+    Smtp(SmtpServer),
+    /// Kept sealed in the database, shown in the mailbox.
+    Capture,
+}
+
+/// Where and how an SMTP integration connects. The password stays sealed until a connection is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmtpServer {
+    pub host: String,
+    pub port: u16,
+    pub tls: String,
+    pub username: Option<String>,
+    pub sealed_password: Option<Vec<u8>>,
+    /// Made by the operator: may reach addresses that are not public.
+    pub unrestricted: bool,
+}
+
+impl SmtpServer {
+    /// What the password is sealed with: a row that was changed or moved does not open.
+    pub fn seal_place(&self, integration: IntegrationId, project: ProjectId) -> String {
+        let user = self.username.as_deref().unwrap_or_default();
+        format!("smtp/{project}/{integration}/{}/{}/{user}/{}", self.host, self.port, self.tls)
+    }
+}
+
+/// An automation that every project has.
+pub struct BuiltIn {
+    pub name: &'static str,
+    pub event_type: &'static str,
+    pub template: &'static str,
+    pub purpose: Option<Purpose>,
+}
+
+/// The built-in automations, one for each event type that has a built-in e-mail.
+pub const BUILT_IN: [BuiltIn; 2] = [
+    BuiltIn {
+        name: "Reset password",
+        event_type: "account.password-reset-requested",
+        template: "reset-password-confirm",
+        purpose: Some(Purpose::ResetPassword),
+    },
+    BuiltIn {
+        name: "Password changed",
+        event_type: "account.password-changed",
+        template: "change-password",
+        purpose: None,
+    },
+];

@@ -1,0 +1,233 @@
+//! What an event says happened, read out of its type and `data`. Scalars only where a scalar is meant: an
+//! address given as a list is refused, not joined. Fields that a type does not have are not looked at, so an
+//! event can name neither a recipient nor a link.
+
+use serde_json::{Map, Value};
+
+use super::address::EmailAddress;
+use super::event::{Reason, Refusal};
+use super::member::{MAX_NAME, MemberRef, check_id, check_username};
+
+/// One account event, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    SignedIn(MemberRef),
+    /// `account.created`: may bring back a deleted member.
+    Created(Profile),
+    Updated(Profile),
+    Deleted(MemberRef),
+    ResetRequested(MemberRef, ResetReason),
+    PasswordChanged(MemberRef, ChangedBy),
+}
+
+/// What a service knows of a member. Fields that are absent stay as they are.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Profile {
+    pub id: Option<String>,
+    pub username: Option<String>,
+    pub email: Option<EmailAddress>,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub locale: Option<String>,
+    pub is_admin: Option<bool>,
+}
+
+/// Who asked for a reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResetReason {
+    #[default]
+    Member,
+    Admin,
+    Forced,
+}
+
+/// Who changed a password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChangedBy {
+    #[default]
+    Member,
+    Admin,
+    Reset,
+}
+
+impl Change {
+    /// Reads the change of a known type.
+    pub fn read(kind: &str, data: &Value) -> Result<Self, Refusal> {
+        let fields =
+            Fields(data.as_object().ok_or_else(|| Refusal::invalid("data", "is not a JSON object"))?);
+        match kind {
+            "account.signed-in" => fields.member().map(Self::SignedIn),
+            "account.created" => Ok(Self::Created(fields.profile()?)),
+            "account.updated" => Ok(Self::Updated(fields.profile()?)),
+            "account.deleted" => fields.member().map(Self::Deleted),
+            "account.password-reset-requested" => {
+                let reason = fields.one_of("reason", &ResetReason::NAMES)?.unwrap_or_default();
+                Ok(Self::ResetRequested(fields.member()?, reason))
+            }
+            "account.password-changed" => {
+                let by = fields.one_of("by", &ChangedBy::NAMES)?.unwrap_or_default();
+                Ok(Self::PasswordChanged(fields.member()?, by))
+            }
+            _ => Err(Refusal::new(Reason::UnknownType, format!("there is no event type `{kind}`"))
+                .in_field("type")),
+        }
+    }
+
+    /// Every way in which the change names a member: what must be read before it can be planned.
+    pub fn names(&self) -> Vec<MemberRef> {
+        match self {
+            Self::SignedIn(member)
+            | Self::Deleted(member)
+            | Self::ResetRequested(member, _)
+            | Self::PasswordChanged(member, _) => vec![member.clone()],
+            Self::Created(profile) | Self::Updated(profile) => profile.names(),
+        }
+    }
+}
+
+impl Profile {
+    fn names(&self) -> Vec<MemberRef> {
+        let id = self.id.clone().map(MemberRef::Id);
+        let username = self.username.as_deref().map(|name| MemberRef::Username(super::address::fold(name)));
+        let email = self.email.as_ref().map(|email| MemberRef::Email(email.key()));
+        [id, username, email].into_iter().flatten().collect()
+    }
+}
+
+impl ResetReason {
+    const NAMES: [(&'static str, Self); 3] =
+        [("member", Self::Member), ("admin", Self::Admin), ("forced", Self::Forced)];
+}
+
+impl ChangedBy {
+    const NAMES: [(&'static str, Self); 3] =
+        [("member", Self::Member), ("admin", Self::Admin), ("reset", Self::Reset)];
+}
+
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl Fields<'_> {
+    /// The member that `member` names; a bare `{"email": …}` is taken as `member`.
+    fn member(&self) -> Result<MemberRef, Refusal> {
+        let field = if self.0.contains_key("member") { "member" } else { "email" };
+        let text = self.text(field)?.ok_or_else(|| Refusal::invalid("member", "is missing"))?;
+        MemberRef::parse(text).map_err(|what| Refusal::invalid(field, what))
+    }
+
+    fn profile(&self) -> Result<Profile, Refusal> {
+        let profile = Profile {
+            id: self.checked("id", check_id)?,
+            username: self.checked("username", check_username)?,
+            email: self.email("email")?,
+            first_name: self.checked("first_name", check_name)?,
+            last_name: self.checked("last_name", check_name)?,
+            locale: self.checked("locale", check_locale)?,
+            is_admin: self.flag("is_admin")?,
+        };
+        if profile.names().is_empty() {
+            return Err(Refusal::invalid("member", "cannot be told: give `id`, `username` or `email`"));
+        }
+        Ok(profile)
+    }
+
+    fn text(&self, field: &str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::invalid(field, "is not a string")),
+        }
+    }
+
+    fn checked(
+        &self,
+        field: &str,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        check(text).map_err(|what| Refusal::invalid(field, what))?;
+        Ok(Some(text.to_owned()))
+    }
+
+    fn email(&self, field: &str) -> Result<Option<EmailAddress>, Refusal> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        EmailAddress::parse(text).map(Some).map_err(|what| Refusal::invalid(field, what))
+    }
+
+    fn flag(&self, field: &str) -> Result<Option<bool>, Refusal> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(Refusal::invalid(field, "is not true or false")),
+        }
+    }
+
+    fn one_of<T: Copy>(&self, field: &str, names: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        let all = || names.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        found.map(Some).ok_or_else(|| Refusal::invalid(field, &format!("is none of {}", all())))
+    }
+}
+
+fn check_name(text: &str) -> Result<(), &'static str> {
+    if text.chars().count() > MAX_NAME {
+        return Err("is longer than 128 characters");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("has a control character");
+    }
+    Ok(())
+}
+
+/// A language tag by its looks (RFC 5646): letters, digits and hyphens.
+fn check_locale(text: &str) -> Result<(), &'static str> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if text.is_empty() || text.len() > 35 || !plain {
+        return Err("is not a language tag such as `en` or `pt-BR`");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(kind: &str, data: &Value) -> Result<Change, Refusal> {
+        Change::read(&format!("account.{kind}"), data)
+    }
+
+    #[test]
+    fn a_bare_email_is_taken_as_the_member() {
+        let change = read("password-reset-requested", &json!({"email": "Elon@tesla.example"})).unwrap();
+        assert_eq!(
+            change,
+            Change::ResetRequested(MemberRef::Email("elon@tesla.example".into()), ResetReason::Member)
+        );
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        for (kind, data, field) in [
+            ("password-reset-requested", json!({"member": ["a@x.example", "b@y.example"]}), "member"),
+            ("password-reset-requested", json!({}), "member"),
+            ("password-reset-requested", json!({"member": "elon", "reason": "because"}), "reason"),
+            ("password-changed", json!({"member": "elon", "by": 7}), "by"),
+            ("created", json!({"username": "elon", "email": "elon@"}), "email"),
+            ("created", json!({"username": "a@b"}), "username"),
+            ("created", json!({"username": "elon", "is_admin": "yes"}), "is_admin"),
+            ("created", json!({"username": "elon", "first_name": "E\nlon"}), "first_name"),
+            ("created", json!({"id": "7", "username": "elon"}), "id"),
+            ("created", json!({"first_name": "Elon"}), "member"),
+            ("deleted", json!([]), "data"),
+        ] {
+            let refusal = read(kind, &data).unwrap_err();
+            assert_eq!(
+                (refusal.reason, refusal.field.as_deref()),
+                (Reason::Invalid, Some(field)),
+                "{kind} {data}"
+            );
+        }
+        assert_eq!(read("exploded", &json!({})).unwrap_err().reason, Reason::UnknownType);
+    }
+}

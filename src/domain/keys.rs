@@ -1,0 +1,166 @@
+//! Keys: one secret, one sub-key a use (HKDF-SHA256, RFC 5869), so that no use can stand in for another.
+//! Older secrets stay valid for reading. No type here has `Debug` or `Serialize`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use rand::Rng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The half of an HMAC-SHA256 that a token carries, in octets.
+const MAC_LENGTH: usize = 16;
+/// The key id in front of what is sealed, in octets of text.
+const KEY_ID_LENGTH: usize = 8;
+/// The random nonce of XChaCha20-Poly1305, in octets.
+const NONCE_LENGTH: usize = 24;
+
+/// `SIGNALPOST_SECRET_KEY`: 32 bytes.
+#[derive(Clone)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn random(rng: &mut impl Rng) -> Self {
+        let mut bytes = [0; 32];
+        rng.fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+
+    /// Reads base64 of 32 bytes.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        BASE64_STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self)
+    }
+
+    /// For the file in which `dev` keeps the one it made.
+    pub fn to_base64(&self) -> String {
+        BASE64_STANDARD.encode(self.0)
+    }
+}
+
+/// The current key, which makes, and the older ones, which only read.
+pub struct Keyring {
+    current: SubKeys,
+    old: Vec<SubKeys>,
+}
+
+struct SubKeys {
+    id: String,
+    tokens: [u8; 32],
+    sealing: [u8; 32],
+}
+
+impl SubKeys {
+    fn derive(secret: &SecretKey) -> Self {
+        let source = Hkdf::<Sha256>::new(None, &secret.0);
+        let expand = |purpose: &str| {
+            let mut key = [0; 32];
+            // 32 octets are within HKDF-SHA256's limit of 8160, so this cannot fail.
+            let expanded = source.expand(format!("signalpost/v1/{purpose}").as_bytes(), &mut key);
+            debug_assert!(expanded.is_ok());
+            key
+        };
+        let id = u32::from_be_bytes([0, 1, 2, 3].map(|place| expand("key-id")[place]));
+        Self { id: format!("{id:08x}"), tokens: expand("tokens"), sealing: expand("sealing") }
+    }
+
+    fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
+        let mut mac = hmac(&self.tokens);
+        for part in [purpose.as_bytes(), id] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let mut short = [0; MAC_LENGTH];
+        short.copy_from_slice(&mac.finalize().into_bytes()[..MAC_LENGTH]);
+        short
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("a key of any length")
+}
+
+impl Keyring {
+    pub fn new(current: &SecretKey, old: &[SecretKey]) -> Self {
+        Self { current: SubKeys::derive(current), old: old.iter().map(SubKeys::derive).collect() }
+    }
+
+    /// The id under which new tokens are stored.
+    pub fn current_id(&self) -> &str {
+        &self.current.id
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SubKeys> {
+        std::iter::once(&self.current).chain(&self.old)
+    }
+
+    /// The MAC of a token id under the key of that id, if the key is still here.
+    pub fn token_mac(&self, key_id: &str, purpose: &str, id: &[u8]) -> Option<[u8; MAC_LENGTH]> {
+        self.all().find(|keys| keys.id == key_id).map(|keys| keys.token_mac(purpose, id))
+    }
+
+    /// Whether a presented MAC is right under any key, compared in constant time.
+    pub fn is_token_mac(&self, purpose: &str, id: &[u8], mac: &[u8]) -> bool {
+        self.all().any(|keys| keys.token_mac(purpose, id).ct_eq(mac).into())
+    }
+
+    /// Seals a secret for the database. What is opened later must name the same `place`.
+    pub fn seal(&self, place: &str, secret: &[u8], rng: &mut impl Rng) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LENGTH];
+        rng.fill_bytes(&mut nonce);
+        let payload = Payload { msg: secret, aad: place.as_bytes() };
+        // Only a text of more than 256 GiB fails, which no mail or password is.
+        let text = cipher(&self.current).encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
+        [self.current.id.as_bytes(), &nonce, &text].concat()
+    }
+
+    /// Opens what [`Keyring::seal`] made for the same `place`.
+    pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (id, rest) = sealed.split_at_checked(KEY_ID_LENGTH)?;
+        let (nonce, text) = rest.split_at_checked(NONCE_LENGTH)?;
+        let keys = self.all().find(|keys| keys.id.as_bytes() == id)?;
+        let nonce: [u8; NONCE_LENGTH] = nonce.try_into().ok()?;
+        cipher(keys).decrypt(&XNonce::from(nonce), Payload { msg: text, aad: place.as_bytes() }).ok()
+    }
+}
+
+fn cipher(keys: &SubKeys) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new(&keys.sealing.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_in_its_place() {
+        let keys = Keyring::new(&SecretKey::from_bytes([3; 32]), &[]);
+        let sealed = keys.seal("integration/main", b"hunter2", &mut rand::rng());
+        assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
+        assert_eq!(keys.open("integration/main", &sealed).unwrap(), b"hunter2");
+        assert!(keys.open("integration/other", &sealed).is_none());
+        assert!(keys.open("integration/main", &sealed[..20]).is_none());
+    }
+
+    #[test]
+    fn an_older_key_opens_what_it_sealed() {
+        let old = SecretKey::from_bytes([3; 32]);
+        let sealed = Keyring::new(&old, &[]).seal("p", b"secret", &mut rand::rng());
+        let rotated = Keyring::new(&SecretKey::from_bytes([4; 32]), &[old]);
+        assert_eq!(rotated.open("p", &sealed).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_secret_key_is_base64_of_32_bytes() {
+        let key = SecretKey::from_bytes([9; 32]);
+        assert!(SecretKey::from_base64(&key.to_base64()).is_some());
+        assert!(SecretKey::from_base64("c2hvcnQ=").is_none());
+    }
+}
