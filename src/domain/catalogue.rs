@@ -11,9 +11,9 @@ use super::id::{AutomationId, IntegrationId, ProjectId};
 use super::token::Purpose;
 
 /// How old an event may be for a mail: 2 h where a token is issued.
-pub const MAX_AGE_WITH_TOKEN: Duration = Duration::from_secs(2 * 3600);
+pub const MAX_AGE_WITH_TOKEN: Duration = Duration::from_hours(2);
 /// And 24 h elsewhere.
-pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_AGE: Duration = Duration::from_hours(24);
 
 /// Everything stored, at one revision.
 #[derive(Default)]

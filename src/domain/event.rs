@@ -87,6 +87,7 @@ impl Refusal {
         Self { reason: Reason::Invalid, field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
     }
 
+    #[must_use]
     pub fn in_field(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());
         self
