@@ -4,3 +4,4 @@ pub mod broker;
 pub mod domain;
 pub mod mail;
 pub mod pipeline;
+pub mod store;

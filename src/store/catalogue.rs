@@ -1,0 +1,195 @@
+//! Projects, automations and integrations: read as a whole, written by name. Every write raises the revision,
+//! which tells the workers to read again.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::{Connection, Db, dialect};
+use crate::domain::catalogue::{Automation, Integration, IntegrationKind, SmtpServer, TokenPlan};
+use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
+use crate::domain::token::Purpose;
+use crate::store::StoreError;
+
+/// A project as stored.
+#[derive(sqlx::FromRow)]
+pub struct ProjectRow {
+    pub id: ProjectId,
+    pub slug: String,
+    pub name: String,
+    pub settings: String,
+    pub paused: bool,
+}
+
+pub async fn revision(c: &mut Connection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar::<Db, i64>("select revision from catalogue").fetch_one(c).await?)
+}
+
+/// To be called in the transaction of every change.
+pub async fn raise_revision(c: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query::<Db>("update catalogue set revision = revision + 1").execute(c).await?;
+    Ok(())
+}
+
+pub async fn projects(c: &mut Connection) -> Result<Vec<ProjectRow>, StoreError> {
+    let sql = "select id, slug, name, settings, paused_at is not null as paused from projects";
+    Ok(sqlx::query_as::<Db, ProjectRow>(sql).fetch_all(c).await?)
+}
+
+pub async fn put_project(c: &mut Connection, row: &ProjectRow, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let sql = "insert into projects (id, slug, name, settings, created_at) values ($1, $2, $3, $4, $5) \
+               on conflict (id) do update set name = excluded.name, settings = excluded.settings";
+    let query = sqlx::query::<Db>(sql).bind(row.id).bind(&row.slug).bind(&row.name).bind(&row.settings);
+    query.bind(now).execute(c).await?;
+    Ok(())
+}
+
+/// All integrations, the retired ones too: dispatches may name them.
+pub async fn integrations(c: &mut Connection) -> Result<Vec<Integration>, StoreError> {
+    let sql = "select id, project_id, name, kind, host, port, tls, username, sealed_password, sender, reply_to, \
+               connections, auto_submitted, unrestricted, paused_at is not null as paused from integrations";
+    let rows = sqlx::query::<Db>(sql).fetch_all(c).await?;
+    rows.iter().map(|row| read_integration(row).map_err(StoreError::from)).collect()
+}
+
+fn read_integration(row: &<Db as sqlx::Database>::Row) -> Result<Integration, sqlx::Error> {
+    let kind = match row.try_get::<String, _>("kind")?.as_str() {
+        "capture" => IntegrationKind::Capture,
+        _ => IntegrationKind::Smtp(SmtpServer {
+            host: row.try_get("host")?,
+            port: u16::try_from(row.try_get::<i32, _>("port")?).unwrap_or_default(),
+            tls: row.try_get("tls")?,
+            username: row.try_get("username")?,
+            sealed_password: row.try_get("sealed_password")?,
+            unrestricted: row.try_get("unrestricted")?,
+        }),
+    };
+    Ok(Integration {
+        id: row.try_get("id")?,
+        project_id: row.try_get("project_id")?,
+        name: row.try_get("name")?,
+        kind,
+        sender: row.try_get("sender")?,
+        reply_to: row.try_get("reply_to")?,
+        connections: u16::try_from(row.try_get::<i32, _>("connections")?).unwrap_or(1),
+        auto_submitted: row.try_get("auto_submitted")?,
+        paused: row.try_get("paused")?,
+    })
+}
+
+pub async fn put_integration(c: &mut Connection, row: &Integration) -> Result<(), StoreError> {
+    let sql = "insert into integrations (id, project_id, name, kind, host, port, tls, username, sealed_password, \
+               sender, reply_to, connections, auto_submitted, unrestricted) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+               on conflict (id) do update set name = excluded.name, kind = excluded.kind, host = excluded.host, \
+               port = excluded.port, tls = excluded.tls, username = excluded.username, \
+               sealed_password = excluded.sealed_password, sender = excluded.sender, reply_to = excluded.reply_to, \
+               connections = excluded.connections, auto_submitted = excluded.auto_submitted, \
+               unrestricted = excluded.unrestricted, retired_at = null";
+    let capture = SmtpServer {
+        host: String::new(),
+        port: 0,
+        tls: "none".to_owned(),
+        username: None,
+        sealed_password: None,
+        unrestricted: false,
+    };
+    let (kind, server) = match &row.kind {
+        IntegrationKind::Smtp(server) => ("smtp", server),
+        IntegrationKind::Capture => ("capture", &capture),
+    };
+    let query = sqlx::query::<Db>(sql).bind(row.id).bind(row.project_id).bind(&row.name).bind(kind);
+    let query = query.bind(&server.host).bind(i32::from(server.port)).bind(&server.tls).bind(&server.username);
+    let query = query.bind(&server.sealed_password).bind(&row.sender).bind(&row.reply_to);
+    let query = query.bind(i32::from(row.connections)).bind(row.auto_submitted).bind(server.unrestricted);
+    query.execute(c).await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct AutomationRow {
+    id: AutomationId,
+    project_id: ProjectId,
+    version: i32,
+    name: String,
+    event_type: String,
+    integration_id: IntegrationId,
+    template: String,
+    purpose: Option<String>,
+    lifetime_s: i64,
+    max_age_s: i64,
+    link: Option<String>,
+    enabled: bool,
+    paused: bool,
+}
+
+/// The automations that are not retired, by name, each with its project.
+pub async fn automations(c: &mut Connection) -> Result<Vec<(ProjectId, Automation)>, StoreError> {
+    let sql = "select id, project_id, version, name, event_type, integration_id, template, purpose, lifetime_s, \
+               max_age_s, link, enabled, paused_at is not null as paused \
+               from automations where retired_at is null order by project_id, name";
+    let rows = sqlx::query_as::<Db, AutomationRow>(sql).fetch_all(c).await?;
+    Ok(rows.into_iter().map(|row| (row.project_id, row.into_automation())).collect())
+}
+
+impl AutomationRow {
+    fn into_automation(self) -> Automation {
+        let seconds = |s: i64| std::time::Duration::from_secs(s.unsigned_abs());
+        let purpose = self.purpose.as_deref().and_then(Purpose::from_name);
+        Automation {
+            id: self.id,
+            version: self.version,
+            name: self.name,
+            event_type: self.event_type,
+            integration_id: self.integration_id,
+            template: self.template,
+            token: purpose.map(|purpose| TokenPlan { purpose, lifetime: seconds(self.lifetime_s) }),
+            max_age: seconds(self.max_age_s),
+            link: self.link,
+            enabled: self.enabled,
+            paused: self.paused,
+        }
+    }
+}
+
+/// Writes an automation under its id; a change raises its version.
+pub async fn put_automation(c: &mut Connection, project: ProjectId, row: &Automation) -> Result<(), StoreError> {
+    let sql = "insert into automations (id, project_id, version, name, event_type, integration_id, template, purpose, \
+               lifetime_s, max_age_s, link, enabled) values ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+               on conflict (id) do update set version = automations.version + 1, name = excluded.name, \
+               event_type = excluded.event_type, integration_id = excluded.integration_id, \
+               template = excluded.template, purpose = excluded.purpose, lifetime_s = excluded.lifetime_s, \
+               max_age_s = excluded.max_age_s, link = excluded.link, enabled = excluded.enabled, retired_at = null";
+    let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    let query = sqlx::query::<Db>(sql).bind(row.id).bind(project).bind(&row.name).bind(&row.event_type);
+    let query = query.bind(row.integration_id).bind(&row.template);
+    let query = query.bind(row.token.map(|token| token.purpose.name()));
+    let query = query.bind(row.token.map_or(0, |token| seconds(token.lifetime))).bind(seconds(row.max_age));
+    query.bind(&row.link).bind(row.enabled).execute(c).await?;
+    Ok(())
+}
+
+/// Takes automations out of use; dispatches that name them stay as they are.
+pub async fn retire_automation(
+    c: &mut Connection,
+    project: ProjectId,
+    id: AutomationId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let sql = "update automations set retired_at = $3 where project_id = $1 and id = $2";
+    sqlx::query::<Db>(sql).bind(project).bind(id).bind(now).execute(c).await?;
+    Ok(())
+}
+
+/// Tells every worker that listens (PostgreSQL) that something is to be fetched.
+pub async fn notify_due(c: &mut Connection) -> Result<(), StoreError> {
+    let sql = dialect("select pg_notify('signalpost_due', '')", "select 1");
+    sqlx::query::<Db>(sql).execute(c).await?;
+    Ok(())
+}
+
+/// The project that a slug names, for commands that run beside a worker.
+pub async fn project_id(c: &mut Connection, slug: &str) -> Result<Option<ProjectId>, StoreError> {
+    let sql = "select id from projects where slug = $1";
+    Ok(sqlx::query_scalar::<Db, Uuid>(sql).bind(slug).fetch_optional(c).await?.map(ProjectId))
+}

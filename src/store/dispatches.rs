@@ -1,0 +1,108 @@
+//! Dispatches as planned, shown and cancelled; `work.rs` holds what workers do with them.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Connection, Db, dialect};
+use crate::store::StoreError;
+use crate::store::rows::{DispatchRow, json};
+
+/// A dispatch as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredDispatch {
+    pub id: Uuid,
+    pub event_id: Uuid,
+    pub automation_id: Uuid,
+    pub template: String,
+    pub recipient: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub message_id: String,
+    pub due_at: DateTime<Utc>,
+    pub sent_at: Option<DateTime<Utc>>,
+    pub bounced_at: Option<DateTime<Utc>>,
+    pub first_at: Option<DateTime<Utc>>,
+    pub first_class: Option<String>,
+    pub first_code: Option<i32>,
+    pub first_reply: Option<String>,
+}
+
+/// A try after the first, as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredAttempt {
+    pub at: DateTime<Utc>,
+    pub class: String,
+    pub code: Option<i32>,
+    pub reply: Option<String>,
+}
+
+/// Writes what is owed.
+pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {
+    const SQL: &str = dialect(
+        "-- store.dispatches.insert
+         insert into dispatches (id, project_id, event_id, automation_id, automation_version, integration_id, template,
+           member_id, recipient, purpose, token_id, message_id, state, reason, holder, due_at, expires_at, created_at)
+         select id, project_id, event_id, automation_id, automation_version, integration_id, template,
+           member_id, recipient, purpose, token_id, message_id, state, reason, holder, due_at, expires_at, created_at
+         from json_to_recordset($1::text::json) as r(id uuid, project_id uuid, event_id uuid, automation_id uuid,
+           automation_version integer, integration_id uuid, template text, member_id text, recipient text, purpose text,
+           token_id uuid, message_id text, state text, reason text, holder bigint, due_at timestamptz,
+           expires_at timestamptz, created_at timestamptz)",
+        "-- store.dispatches.insert
+         insert into dispatches (id, project_id, event_id, automation_id, automation_version, integration_id, template,
+           member_id, recipient, purpose, token_id, message_id, state, reason, holder, due_at, expires_at, created_at)
+         select unhex(value ->> 'id'), unhex(value ->> 'project_id'), unhex(value ->> 'event_id'),
+           unhex(value ->> 'automation_id'), value ->> 'automation_version', unhex(value ->> 'integration_id'),
+           value ->> 'template', value ->> 'member_id', value ->> 'recipient', value ->> 'purpose',
+           unhex(value ->> 'token_id'), value ->> 'message_id', value ->> 'state', value ->> 'reason',
+           value ->> 'holder', value ->> 'due_at', value ->> 'expires_at', value ->> 'created_at'
+         from json_each($1)",
+    );
+    sqlx::query::<Db>(SQL).bind(json(rows)).execute(c).await?;
+    Ok(())
+}
+
+/// Cancels dispatches that are not sent yet. One that a worker has in hand is only asked for: its holder
+/// settles it as sent if the server took it.
+pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<(), StoreError> {
+    const SQL: &str = dialect(
+        "update dispatches set cancel_reason = $2,
+           state = case when holder is null then 'cancelled' else state end,
+           reason = case when holder is null then $2 else reason end
+         where state = 'pending' and id in (select value::uuid from json_array_elements_text($1::text::json))",
+        "update dispatches set cancel_reason = $2,
+           state = case when holder is null then 'cancelled' else state end,
+           reason = case when holder is null then $2 else reason end
+         where state = 'pending' and id in (select unhex(value) from json_each($1))",
+    );
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    sqlx::query::<Db>(SQL).bind(json(&ids)).bind(reason).execute(c).await?;
+    Ok(())
+}
+
+const SHOWN: &str = "select id, event_id, automation_id, template, recipient, \
+     case when state = 'pending' and holder is not null then 'sending' else state end as state, \
+     reason, message_id, due_at, sent_at, bounced_at, first_at, first_class, first_code, first_reply from dispatches";
+
+pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<StoredDispatch>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id = $2"));
+    Ok(sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(id).fetch_optional(c).await?)
+}
+
+/// The newest dispatches of a project before an id.
+pub async fn list(
+    c: &mut Connection,
+    project: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<StoredDispatch>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id < $2 order by id desc limit $3"));
+    let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));
+    Ok(query.bind(limit).fetch_all(c).await?)
+}
+
+/// The tries after the first, in order.
+pub async fn attempts(c: &mut Connection, id: Uuid) -> Result<Vec<StoredAttempt>, StoreError> {
+    let sql = "select at, class, code, reply from attempts where dispatch_id = $1 order by number";
+    Ok(sqlx::query_as::<Db, StoredAttempt>(sql).bind(id).fetch_all(c).await?)
+}

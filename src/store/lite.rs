@@ -1,0 +1,3 @@
+//! The query files for SQLite.
+
+query_files!(sqlx::Sqlite, sqlx::SqliteConnection, lite);
