@@ -7,7 +7,8 @@ use super::wording;
 /// The accent of a project that gives none, or one that is no `#rgb` or `#rrggbb`.
 pub const DEFAULT_COLOR: &str = "#0b57d0";
 
-const INK: &str = "#111418";
+/// Black itself: anything lighter, and there are colours on which neither it nor white can be read.
+const INK: &str = "#000000";
 const PAPER: &str = "#ffffff";
 const DARK_CARD: &str = "#1e2126";
 
@@ -52,7 +53,8 @@ impl<'a> Look<'a> {
             _ => color.hex(),
         };
         Self {
-            name: wording::one_line(brand.name, wording::LONGEST_NAME).unwrap_or_else(|| "Signalpost".to_owned()),
+            name: wording::one_line(brand.name, wording::LONGEST_NAME)
+                .unwrap_or_else(|| "Signalpost".to_owned()),
             color: color.hex(),
             on_color: on_color.to_owned(),
             light_border: edge(PAPER),
@@ -127,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_no_colour_becomes_the_default() {
-        for color in ["", "red", "#12", "#12345", "#1234567", "#ggg", "#+1+2+3", "#fff;}", "#ff\u{e9}", "0b5fff"] {
+        for color in
+            ["", "red", "#12", "#12345", "#1234567", "#ggg", "#+1+2+3", "#fff;}", "#ff\u{e9}", "0b5fff"]
+        {
             assert_eq!(look(color).color, DEFAULT_COLOR, "{color:?}");
         }
     }
@@ -144,7 +148,9 @@ mod tests {
     fn a_logo_is_taken_over_https_only() {
         let of = |url| Look::of(&Brand { name: "Acme", logo_url: Some(url), ..Brand::default() }).logo_url;
         assert!(of("https://app.acme.example/logo.png").is_some());
-        for url in ["http://acme.example/l.png", "javascript:alert(1)", "data:image/png;base64,", "https://a b", "é"] {
+        for url in
+            ["http://acme.example/l.png", "javascript:alert(1)", "data:image/png;base64,", "https://a b", "é"]
+        {
             assert_eq!(of(url), None, "{url}");
         }
     }
@@ -154,7 +160,7 @@ mod tests {
         fn text_on_any_colour_can_be_read(r: u8, g: u8, b: u8) {
             let color = Rgb(r, g, b);
             let text = Rgb::parse(color.text_on_it()).unwrap();
-            prop_assert!(color.contrast(text) >= 4.3, "{} on {}", text.hex(), color.hex());
+            prop_assert!(color.contrast(text) >= TEXT_CONTRAST, "{} on {}", text.hex(), color.hex());
         }
     }
 }

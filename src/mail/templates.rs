@@ -153,7 +153,8 @@ impl<'a> View<'a> {
             look: Look::of(&content.project),
             greeting: member.first_name.and_then(wording::first_name),
             username: wording::name(member.username),
-            email: wording::one_line(member.email, LONGEST_ADDRESS).filter(|email| !email.contains(['/', ' '])),
+            email: wording::one_line(member.email, LONGEST_ADDRESS)
+                .filter(|email| !email.contains(['/', ' '])),
             reason: content.reason,
             by: content.by,
             link,
@@ -280,7 +281,10 @@ mod tests {
     fn every_part_of_every_variant_reads_as_reviewed() {
         for (name, template, content) in variants() {
             let mail = render(template, &content).unwrap();
-            insta::assert_snapshot!(format!("{name}.txt"), format!("Subject: {}\n\n{}", mail.subject, mail.text));
+            insta::assert_snapshot!(
+                format!("{name}.txt"),
+                format!("Subject: {}\n\n{}", mail.subject, mail.text)
+            );
             insta::assert_snapshot!(format!("{name}.html"), mail.html);
         }
     }

@@ -183,7 +183,10 @@ mod tests {
     #[test]
     fn a_long_link_stands_alone_and_whole() {
         let link = format!("https://app.acme.example/{}", "x".repeat(90));
-        assert_eq!(wrap(&format!("one\ntwo\n\n\n\n{link}\n\nthree")), format!("one two\n\n{link}\n\nthree\n"));
+        assert_eq!(
+            wrap(&format!("one\ntwo\n\n\n\n{link}\n\nthree")),
+            format!("one two\n\n{link}\n\nthree\n")
+        );
     }
 
     proptest! {
