@@ -373,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_any_language_reads_back() {
+        for name in
+            ["Zoë & Söhne, GmbH", "Acme \"Post\" <a@b>", "Почта Акме", "郵便🚀", "Acme, b@evil.example"]
+        {
+            let from = Mailbox::new(Some(name.to_owned()), acme().email);
+            let octets = build(&mail("x"), &envelope(&from)).unwrap();
+            let read = MessageParser::default().parse(&octets).unwrap();
+            let sender = read.from().unwrap().first().unwrap();
+            assert_eq!((sender.name(), sender.address()), (Some(name), Some("no-reply@acme.example")));
+        }
+    }
+
+    #[test]
     fn the_domain_is_what_follows_the_last_at() {
         assert_eq!(domain_of("no-reply@Acme.Example").as_deref(), Some("acme.example"));
         for none in ["", "acme", "@acme.example", "x@"] {
@@ -382,9 +395,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_name_or_subject_adds_a_header_or_a_recipient(name in ".{0,120}", subject in ".{0,200}") {
+        fn no_text_with_line_breaks_is_written(text in "(?s).{0,40}[\r\n].{0,40}") {
+            let from = Mailbox::new(Some(text.clone()), acme().email);
+            prop_assert!(build(&mail("x"), &envelope(&from)).is_err());
+            prop_assert!(build(&mail(&text), &envelope(&acme())).is_err());
+        }
+
+        #[test]
+        fn no_name_or_subject_adds_a_header_or_a_recipient(
+            name in "[^\\p{Cc}\u{2028}\u{2029}]{0,120}",
+            subject in "[^\\p{Cc}\u{2028}\u{2029}]{0,200}",
+        ) {
             let from = Mailbox::new(Some(name.clone()), acme().email);
-            let Ok(octets) = build(&mail(&subject), &envelope(&from)) else { return Ok(()) };
+            let octets = build(&mail(&subject), &envelope(&from)).unwrap();
             prop_assert_eq!(header_names(&octets), HEADERS);
             let read = MessageParser::default().parse(&octets).unwrap();
             prop_assert_eq!(read.subject().unwrap_or_default().trim(), subject.trim());

@@ -201,7 +201,7 @@ mod tests {
         }
 
         #[test]
-        fn no_name_holds_a_control_character(text in ".{0,200}") {
+        fn no_name_holds_a_control_character(text in "(?s).{0,200}") {
             if let Some(name) = name(&text) {
                 prop_assert!(!name.contains(|c: char| c.is_control() || is_separator(c)));
                 prop_assert!(name.chars().count() <= LONGEST_NAME);
