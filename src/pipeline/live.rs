@@ -1,0 +1,71 @@
+//! The catalogue as the running process sees it: one snapshot in memory, read again when its revision in the
+//! database has risen. A change made anywhere is seen within [`POLL`], without a query for each event.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::catalogue::{Catalogue, Project};
+use crate::domain::id::ProjectId;
+use crate::store::{Store, StoreError, db};
+
+/// How often the revision is looked at.
+pub const POLL: Duration = Duration::from_secs(1);
+
+/// The newest snapshot.
+#[derive(Clone)]
+pub struct Live {
+    store: Store,
+    current: watch::Sender<Arc<Catalogue>>,
+}
+
+impl Live {
+    pub async fn load(store: Store) -> Result<Self, StoreError> {
+        let (current, _) = watch::channel(Arc::new(read(&store).await?));
+        Ok(Self { store, current })
+    }
+
+    pub fn current(&self) -> Arc<Catalogue> {
+        self.current.borrow().clone()
+    }
+
+    /// Reads the catalogue again if somebody changed it.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut c = self.store.read().await?;
+        let revision = db!(c, catalogue::revision())?;
+        drop(c);
+        if revision != self.current().revision {
+            self.current.send_replace(Arc::new(read(&self.store).await?));
+        }
+        Ok(())
+    }
+}
+
+async fn read(store: &Store) -> Result<Catalogue, StoreError> {
+    let mut c = store.read().await?;
+    // The revision first: what changes while the rest is read is read again at the next look.
+    let revision = db!(c, catalogue::revision())?;
+    let rows = db!(c, catalogue::projects())?;
+    let integrations = db!(c, catalogue::integrations())?;
+    let mut by_type: HashMap<ProjectId, HashMap<String, Vec<_>>> = HashMap::new();
+    let mut automations = HashMap::new();
+    for (project, automation) in db!(c, catalogue::automations())? {
+        let automation = Arc::new(automation);
+        automations.insert(automation.id, automation.clone());
+        let types = by_type.entry(project).or_default();
+        types.entry(automation.event_type.clone()).or_default().push(automation);
+    }
+    let mut projects = HashMap::new();
+    for row in rows {
+        let settings = serde_json::from_str(&row.settings)
+            .map_err(|_| StoreError::Unreadable("settings of a project"))?;
+        let automations = by_type.remove(&row.id).unwrap_or_default();
+        let project =
+            Project { id: row.id, slug: row.slug, name: row.name, settings, paused: row.paused, automations };
+        projects.insert(project.slug.clone(), Arc::new(project));
+    }
+    let integrations = integrations.into_iter().map(|one| (one.id, Arc::new(one))).collect();
+    Ok(Catalogue { revision, projects, automations, integrations })
+}

@@ -1,0 +1,3 @@
+//! Everything that speaks HTTP: the pages a person opens.
+
+pub mod pages;
