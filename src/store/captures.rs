@@ -1,18 +1,10 @@
 //! Mail that was captured instead of sent, sealed.
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
 use crate::store::StoreError;
-
-/// A captured mail; `sealed` opens only with the key and its dispatch's id.
-#[derive(sqlx::FromRow, Clone)]
-pub struct StoredCapture {
-    pub dispatch_id: Uuid,
-    pub captured_at: DateTime<Utc>,
-    pub sealed: Vec<u8>,
-}
+use crate::store::shown::StoredCapture;
 
 /// Keeps a mail; the second time of the same dispatch changes nothing.
 pub async fn insert(c: &mut Connection, project: Uuid, capture: &StoredCapture) -> Result<(), StoreError> {

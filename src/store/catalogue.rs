@@ -10,16 +10,7 @@ use crate::domain::catalogue::{Automation, Integration, IntegrationKind, SmtpSer
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
 use crate::domain::token::Purpose;
 use crate::store::StoreError;
-
-/// A project as stored.
-#[derive(sqlx::FromRow)]
-pub struct ProjectRow {
-    pub id: ProjectId,
-    pub slug: String,
-    pub name: String,
-    pub settings: String,
-    pub paused: bool,
-}
+use crate::store::shown::ProjectRow;
 
 pub async fn revision(c: &mut Connection) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar::<Db, i64>("select revision from catalogue").fetch_one(c).await?)

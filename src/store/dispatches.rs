@@ -1,40 +1,11 @@
 //! Dispatches as planned, shown and cancelled; `work.rs` holds what workers do with them.
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
 use crate::store::StoreError;
 use crate::store::rows::{DispatchRow, json};
-
-/// A dispatch as shown.
-#[derive(sqlx::FromRow, Clone)]
-pub struct StoredDispatch {
-    pub id: Uuid,
-    pub event_id: Uuid,
-    pub automation_id: Uuid,
-    pub template: String,
-    pub recipient: String,
-    pub state: String,
-    pub reason: Option<String>,
-    pub message_id: String,
-    pub due_at: DateTime<Utc>,
-    pub sent_at: Option<DateTime<Utc>>,
-    pub bounced_at: Option<DateTime<Utc>>,
-    pub first_at: Option<DateTime<Utc>>,
-    pub first_class: Option<String>,
-    pub first_code: Option<i32>,
-    pub first_reply: Option<String>,
-}
-
-/// A try after the first, as shown.
-#[derive(sqlx::FromRow, Clone)]
-pub struct StoredAttempt {
-    pub at: DateTime<Utc>,
-    pub class: String,
-    pub code: Option<i32>,
-    pub reply: Option<String>,
-}
+use crate::store::shown::{StoredAttempt, StoredDispatch};
 
 /// Writes what is owed.
 pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {

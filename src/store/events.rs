@@ -5,23 +5,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::StoreError;
 use crate::store::rows::{EventRow, IdentityKey, KnownIdentity, RefusalRow, json};
-
-/// An event as shown.
-#[derive(sqlx::FromRow, Clone)]
-pub struct StoredEvent {
-    pub id: Uuid,
-    pub source: String,
-    pub source_id: String,
-    #[sqlx(rename = "type")]
-    pub kind: String,
-    pub time: chrono::DateTime<chrono::Utc>,
-    pub outcome: String,
-    pub reason: Option<String>,
-    pub field: Option<String>,
-    pub detail: Option<String>,
-    pub automations: String,
-    pub dispatches: String,
-}
+use crate::store::shown::StoredEvent;
 
 /// Which of the identities are known, and what became of their events.
 pub async fn known(c: &mut Connection, keys: &[IdentityKey]) -> Result<Vec<KnownIdentity>, StoreError> {

@@ -5,17 +5,7 @@ use uuid::Uuid;
 
 use super::{Connection, Db};
 use crate::store::StoreError;
-
-/// A key as shown; the key itself was shown once.
-#[derive(sqlx::FromRow, Clone)]
-pub struct StoredKey {
-    pub id: Uuid,
-    pub project_id: Uuid,
-    pub name: String,
-    pub scopes: String,
-    pub created_at: DateTime<Utc>,
-    pub revoked_at: Option<DateTime<Utc>>,
-}
+use crate::store::shown::StoredKey;
 
 const COLUMNS: &str = "select id, project_id, name, scopes, created_at, revoked_at from api_keys";
 

@@ -43,6 +43,7 @@ mod error;
 mod migrate;
 pub mod partitions;
 pub mod rows;
+pub mod shown;
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,0 +1,81 @@
+//! Rows as they are read and shown: one struct for both databases.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::domain::id::ProjectId;
+
+/// A project as stored.
+#[derive(sqlx::FromRow)]
+pub struct ProjectRow {
+    pub id: ProjectId,
+    pub slug: String,
+    pub name: String,
+    pub settings: String,
+    pub paused: bool,
+}
+
+/// An event as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredEvent {
+    pub id: Uuid,
+    pub source: String,
+    pub source_id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub time: DateTime<Utc>,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub field: Option<String>,
+    pub detail: Option<String>,
+    pub automations: String,
+    pub dispatches: String,
+}
+
+/// A dispatch as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredDispatch {
+    pub id: Uuid,
+    pub event_id: Uuid,
+    pub automation_id: Uuid,
+    pub template: String,
+    pub recipient: String,
+    pub state: String,
+    pub reason: Option<String>,
+    pub message_id: String,
+    pub due_at: DateTime<Utc>,
+    pub sent_at: Option<DateTime<Utc>>,
+    pub bounced_at: Option<DateTime<Utc>>,
+    pub first_at: Option<DateTime<Utc>>,
+    pub first_class: Option<String>,
+    pub first_code: Option<i32>,
+    pub first_reply: Option<String>,
+}
+
+/// A try after the first, as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredAttempt {
+    pub at: DateTime<Utc>,
+    pub class: String,
+    pub code: Option<i32>,
+    pub reply: Option<String>,
+}
+
+/// A key as shown; the key itself was shown once.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredKey {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub name: String,
+    pub scopes: String,
+    pub created_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A captured mail; `sealed` opens only with the key and its dispatch's id.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredCapture {
+    pub dispatch_id: Uuid,
+    pub captured_at: DateTime<Utc>,
+    pub sealed: Vec<u8>,
+}
