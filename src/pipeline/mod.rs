@@ -1,5 +1,6 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
+pub mod accounts;
 pub mod decode;
 pub mod flows;
 pub mod live;
