@@ -1,5 +1,11 @@
 //! Everything between a planned dispatch and the mail server: templates, MIME, the SMTP client.
 
+pub mod circuit;
+pub mod classify;
+pub mod connection;
+pub mod handshake;
+mod link;
 pub mod network;
 pub mod reply;
+pub mod server;
 pub mod wire;

@@ -53,7 +53,7 @@ pub enum DialError {
 /// Blocks that are not public. An address that carries another inside (mapped, NAT64, 6to4, Teredo) is
 /// judged by the one inside, see [`embedded`].
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
+    (Ipv4Addr::UNSPECIFIED, 8),           // this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
     (Ipv4Addr::new(100, 64, 0, 0), 10),   // carrier-grade NAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback
@@ -70,7 +70,7 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(203, 0, 113, 0), 24),  // documentation
     (Ipv4Addr::new(224, 0, 0, 0), 3),     // multicast, reserved, broadcast
 ];
-/// Public IPv6 is only what is in 2000::/3 and not in one of these.
+/// Public IPv6 is only what is in `2000::/3` and not in one of these.
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, Teredo, benchmarks
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
@@ -172,8 +172,8 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that a gateway would make of this: NAT64 (64:ff9b::/96) and 6to4 (2002::/16). The
-/// local NAT64 block 64:ff9b:1::/48 and the old compatible form ::/96 are outside 2000::/3 anyway.
+/// The IPv4 address that a gateway would make of this: NAT64 (`64:ff9b::/96`) and 6to4 (`2002::/16`). The
+/// local NAT64 block `64:ff9b:1::/48` and the old compatible form `::/96` are outside `2000::/3` anyway.
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match v6.segments() {

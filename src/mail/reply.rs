@@ -91,6 +91,12 @@ impl Reply {
         starts.zip(ends).map(|(start, end)| &self.text[start..end])
     }
 
+    /// The same codes with another text.
+    #[must_use]
+    pub(super) fn with_text(self, text: &str) -> Self {
+        Self { text: text.to_owned(), breaks: Vec::new(), ..self }
+    }
+
     fn first_line(&mut self, line: &str) {
         let (enhanced, rest) = split_enhanced(self.code, line);
         self.enhanced = enhanced;
@@ -127,7 +133,7 @@ impl Reader {
     }
 
     /// The next complete reply, `None` while more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Reply>, Malformed> {
+    pub fn take_reply(&mut self) -> Result<Option<Reply>, Malformed> {
         loop {
             let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
                 self.searched = self.buffer.len();
@@ -238,7 +244,7 @@ mod tests {
         let mut reader = Reader::default();
         reader.space().extend_from_slice(bytes);
         let mut replies = Vec::new();
-        while let Some(reply) = reader.next()? {
+        while let Some(reply) = reader.take_reply()? {
             replies.push(reply);
         }
         Ok(replies)
@@ -277,7 +283,7 @@ mod tests {
         let mut replies = Vec::new();
         for byte in b"250-a\r\n250 b\r\n354 go\r\n" {
             reader.space().push(*byte);
-            replies.extend(reader.next().unwrap());
+            replies.extend(reader.take_reply().unwrap());
         }
         assert_eq!(replies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["250 a b", "354 go"]);
         assert!(reader.is_empty());
@@ -287,7 +293,7 @@ mod tests {
     fn an_unfinished_reply_is_not_empty() {
         let mut reader = Reader::default();
         reader.space().extend_from_slice(b"250-a\r\n");
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.take_reply(), Ok(None));
         assert!(!reader.is_empty());
     }
 
