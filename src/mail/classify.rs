@@ -19,9 +19,6 @@ use std::io;
 use super::reply::{Malformed, Reply};
 use super::wire::Unsendable;
 
-/// The server shuts the connection down, RFC 5321 section 3.8.
-const CLOSING: u16 = 421;
-
 /// How far an exchange had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -148,7 +145,7 @@ pub fn uncertain(failure: &Failure) -> bool {
 /// time-out counts too: the network forgets idle connections without a word.
 fn is_end_of_connection(failure: &Failure) -> bool {
     match (failure.stage, &failure.cause) {
-        (Stage::Mail | Stage::Rcpt, Cause::Reply(reply)) => reply.code == CLOSING,
+        (Stage::Mail | Stage::Rcpt, Cause::Reply(reply)) => reply.is_closing(),
         (Stage::Mail | Stage::Rcpt, Cause::Closed | Cause::Io(_))
         | (Stage::Mail, Cause::TimedOut | Cause::OutOfStep(_)) => true,
         _ => false,
@@ -157,7 +154,7 @@ fn is_end_of_connection(failure: &Failure) -> bool {
 
 fn at_mail(cause: &Cause) -> Verdict {
     match cause {
-        Cause::Reply(reply) if reply.code == CLOSING => Verdict::Suspect,
+        Cause::Reply(reply) if reply.is_closing() => Verdict::Suspect,
         Cause::Reply(reply) if reply.code < 500 => Verdict::Retry,
         Cause::Reply(reply) if is_about_this_mail(reply) => Verdict::Dead,
         _ => Verdict::Suspect,
@@ -166,7 +163,7 @@ fn at_mail(cause: &Cause) -> Verdict {
 
 fn after_mail(cause: &Cause) -> Verdict {
     match cause {
-        Cause::Reply(reply) if reply.code == CLOSING => Verdict::Suspect,
+        Cause::Reply(reply) if reply.is_closing() => Verdict::Suspect,
         Cause::Reply(reply) if reply.code >= 500 => Verdict::Dead,
         _ => Verdict::Retry,
     }

@@ -14,9 +14,6 @@ use super::reply::Reply;
 use super::server::{Limits, Server};
 use super::wire::{Envelope, Unsendable, Wire};
 
-/// The server closes the connection after this, RFC 5321 section 3.8.
-const CLOSING: u16 = 421;
-
 /// An open session.
 pub struct Connection {
     link: Link,
@@ -95,7 +92,7 @@ impl Connection {
         }
         // A reply that is already here would be taken for the verdict on a message not yet sent.
         if !self.link.is_quiet() {
-            let cause = self.link.last_words(OutOfStep::Surplus.into()).await;
+            let cause = self.link.unasked().await;
             return Err(Failure::new(Stage::Body, cause));
         }
         if let Err(unwritten) = self.link.send(wire.bytes(), Instant::now() + self.limits.message).await {
@@ -108,7 +105,7 @@ impl Connection {
             return Err(Failure::new(Stage::Dot, OutOfStep::Unexpected(reply.code)));
         }
         self.needs_reset = false;
-        self.ready_unless_closing(reply.code);
+        self.ready_after(Some(&reply));
         if reply.is_positive() { Ok(reply) } else { Err(Failure::new(Stage::Dot, reply)) }
     }
 
@@ -206,26 +203,29 @@ impl Connection {
         self.needs_reset = true;
         let Some(refusal) = answers.refusal else {
             if self.link.has_surplus() {
-                return Err(Failure::new(Stage::Data, OutOfStep::Surplus));
+                return Err(Failure::new(Stage::Data, self.link.unasked().await));
             }
             self.state = State::Open;
             return Ok(());
         };
         if !answers.is_data_open {
-            self.ready_unless_closing(0);
+            self.ready_after(None);
         } else if !answers.is_recipient_accepted {
             // RFC 2920 section 3.1: a message for nobody is ended at once. Were there a recipient, this
             // would deliver an empty mail, so then the connection stays broken instead.
             let deadline = self.deadline(Stage::Data, end);
             if let Ok(reply) = self.link.ask(".\r\n", deadline).await {
-                self.ready_unless_closing(reply.code);
+                self.ready_after(Some(&reply));
             }
         }
         Err(refusal)
     }
 
-    fn ready_unless_closing(&mut self, code: u16) {
-        if code != CLOSING && code / 100 != 3 && !self.link.has_surplus() {
+    /// The exchange is over, unless its last reply says that the connection is.
+    fn ready_after(&mut self, reply: Option<&Reply>) {
+        let goes_on =
+            reply.is_none_or(|reply| !reply.is_closing() && (reply.is_positive() || reply.is_negative()));
+        if goes_on && !self.link.has_surplus() {
             self.state = State::Ready;
         }
     }
@@ -256,7 +256,7 @@ impl Answers {
             Err(cause) => return Err(self.first(Failure::new(stage, cause))),
         };
         match (stage, reply.code) {
-            (_, CLOSING) => Err(self.first(Failure::new(stage, reply))),
+            _ if reply.is_closing() => Err(self.first(Failure::new(stage, reply))),
             (_, 400..) => {
                 self.refusal = Some(self.first(Failure::new(stage, reply)));
                 Ok(())
@@ -282,7 +282,7 @@ impl Answers {
 fn reset_done(reply: Reply) -> Result<(), Cause> {
     match reply.code {
         250 => Ok(()),
-        CLOSING => Err(reply.into()),
+        _ if reply.is_closing() => Err(reply.into()),
         code => Err(OutOfStep::Unexpected(code).into()),
     }
 }

@@ -97,11 +97,21 @@ impl Link {
         !self.has_surplus() && unconstrained(self.read_more()).now_or_never().is_none()
     }
 
-    /// A refusal that the server sent on its own before it stopped listening explains more than `otherwise`.
-    pub(super) async fn last_words(&mut self, otherwise: Cause) -> Cause {
+    /// A refusal that the server sent before it stopped listening explains more than `otherwise`.
+    async fn last_words(&mut self, otherwise: Cause) -> Cause {
         match self.reply(Instant::now() + LAST_WORDS).await {
             Ok(reply) if reply.is_negative() => Cause::Reply(reply),
             _ => otherwise,
+        }
+    }
+
+    /// What the server said or did unasked while nothing was to be answered. A goodbye explains itself; any
+    /// other reply belongs to no command and must not be held against a mail.
+    pub(super) async fn unasked(&mut self) -> Cause {
+        match self.reply(Instant::now() + LAST_WORDS).await {
+            Ok(reply) if reply.is_closing() => Cause::Reply(reply),
+            Ok(_) => OutOfStep::Surplus.into(),
+            Err(cause) => cause,
         }
     }
 

@@ -78,6 +78,12 @@ impl Reply {
         self.code >= 400
     }
 
+    /// 421: the server closes the connection after this, RFC 5321 section 3.8.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.code == 421
+    }
+
     /// Whether the enhanced code is class, subject and detail.
     #[must_use]
     pub fn is_enhanced(&self, class: u8, subject: u16, detail: u16) -> bool {
