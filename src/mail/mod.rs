@@ -1,6 +1,15 @@
 //! Everything between a planned dispatch and the mail server: templates, MIME, the SMTP client.
 
 pub mod brand;
+pub mod circuit;
+pub mod classify;
+pub mod connection;
+pub mod handshake;
+mod link;
 pub mod message;
+pub mod network;
+pub mod reply;
+pub mod server;
 pub mod templates;
+pub mod wire;
 mod wording;
