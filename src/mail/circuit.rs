@@ -15,7 +15,7 @@ const SPREAD: f64 = 0.2;
 const PROBE_LOST: Duration = Duration::from_mins(15);
 
 /// Whether the integration may be used.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Circuit {
     state: State,
     /// The dispatch that last got a suspect answer, while none succeeded since.
@@ -51,6 +51,12 @@ enum State {
 }
 
 impl Circuit {
+    /// What [`Circuit::permission`] would answer, without taking the probe.
+    pub fn look(&self, now: Instant) -> Permission {
+        let mut copy = *self;
+        copy.permission(now)
+    }
+
     /// Asks for leave to send. [`Permission::Probe`] is given to one caller at a time.
     pub fn permission(&mut self, now: Instant) -> Permission {
         match self.state {

@@ -176,7 +176,13 @@ impl<'a> Drafts<'a> {
     }
 
     /// All automations of one event share one token a purpose; the longest lifetime counts.
-    fn issue(&mut self, place: usize, time: DateTime<Utc>, member: &MemberKey, plan: (Purpose, Duration)) -> bool {
+    fn issue(
+        &mut self,
+        place: usize,
+        time: DateTime<Utc>,
+        member: &MemberKey,
+        plan: (Purpose, Duration),
+    ) -> bool {
         let (purpose, lifetime) = plan;
         if let Some(issue) = self.issues.get_mut(&(place, purpose)) {
             issue.lifetime = issue.lifetime.max(lifetime);

@@ -1,9 +1,19 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
 pub mod accounts;
+pub mod carry;
 pub mod decode;
+pub mod drafts;
+pub mod entries;
+pub mod fetch;
 pub mod flows;
+pub mod lanes;
+pub mod lease;
 pub mod live;
+pub mod parcel;
+pub mod plan;
+pub mod render;
+pub mod settle;
 
 use tokio::sync::{mpsc, oneshot};
 

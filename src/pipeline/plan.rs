@@ -2,23 +2,22 @@
 //! steps decide, writes. Commits nothing and sends nothing: the caller does, in that order.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::accounts::Accounts;
-use super::drafts::{Draft, Drafts, Prepared, Told};
+use super::drafts::{Drafts, Prepared, Told};
+use super::entries::{dispatch_row, event_row, owed, refusal_row};
 use super::lanes::Reservation;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::dispatch::{Addressee, Facts, Owed, OwedToken};
+use crate::domain::dispatch::Owed;
 use crate::domain::event::{Planned, Reason, Refusal};
-use crate::domain::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
+use crate::domain::id::{DispatchId, EventId};
 use crate::domain::keys::Keyring;
 use crate::domain::token::{Purpose, TokenId};
-use crate::mail::message::domain_of;
 use crate::store::rows::{
-    DispatchRow, EventRow, IdentityKey, KnownIdentity, MemberId, MemberKey, MemberRow, RefusalRow, TokenRow, json,
+    DispatchRow, IdentityKey, KnownIdentity, MemberId, MemberKey, MemberRow, RefusalRow, TokenRow, json,
 };
 use crate::store::{StoreError, Tx, db};
 
@@ -76,7 +75,7 @@ pub async fn plan(
     for (place, answer) in written.answers {
         planned[place] = Some(answer);
     }
-    let planned = fill_echoes(planned, &echoes, batch, desk.now);
+    let planned = fill_echoes(&planned, &echoes, batch, desk.now);
     note_refusals(tx, desk, batch, &planned).await?;
     Ok(Plan { planned, owed: written.owed, unheld: written.unheld })
 }
@@ -100,26 +99,6 @@ async fn note_refusals(
         db!(tx, events::insert_refusals(&rows))?;
     }
     Ok(())
-}
-
-/// A refusal as it is noted, without the body.
-pub fn refusal_row(
-    id: EventId,
-    incoming: &crate::domain::event::Incoming,
-    refusal: &Refusal,
-    now: DateTime<Utc>,
-) -> RefusalRow {
-    RefusalRow {
-        id: id.0,
-        project: incoming.project.clone(),
-        source: incoming.source.clone(),
-        source_id: incoming.id.clone(),
-        kind: incoming.kind.clone(),
-        reason: refusal.reason.name(),
-        field: refusal.field.clone(),
-        detail: refusal.detail.clone(),
-        received_at: now,
-    }
 }
 
 fn refused(now: DateTime<Utc>, refusal: Refusal) -> Planned {
@@ -175,7 +154,8 @@ fn repeated(known: &KnownIdentity, event: &Prepared, now: DateTime<Utc>) -> Plan
 }
 
 fn id_reused() -> Refusal {
-    Refusal::new(Reason::IdReused, "this id was used for an event with another type or other data").in_field("id")
+    Refusal::new(Reason::IdReused, "this id was used for an event with another type or other data")
+        .in_field("id")
 }
 
 /// Ids of dispatches as kept in a column.
@@ -186,7 +166,7 @@ pub fn read_ids(text: &str) -> Vec<DispatchId> {
 
 /// A repetition within the batch gets the answer of the first.
 fn fill_echoes(
-    planned: Vec<Option<Planned>>,
+    planned: &[Option<Planned>],
     echoes: &HashMap<usize, usize>,
     batch: &[Prepared],
     now: DateTime<Utc>,
@@ -254,7 +234,8 @@ async fn write(
 ) -> Result<Written, PlanError> {
     let mut places: Vec<usize> = told.keys().copied().collect();
     places.sort_unstable();
-    let ids: HashMap<usize, EventId> = places.iter().map(|place| (*place, EventId::new_at(desk.now))).collect();
+    let ids: HashMap<usize, EventId> =
+        places.iter().map(|place| (*place, EventId::new_at(desk.now))).collect();
     write_accounts(tx, desk, &drafts.accounts).await?;
     write_tokens(tx, desk, batch, drafts, &ids).await?;
 
@@ -316,22 +297,24 @@ async fn write_tokens(
     drafts: &Drafts<'_>,
     ids: &HashMap<usize, EventId>,
 ) -> Result<(), StoreError> {
-    let carriers = |event: usize, purpose: Purpose| {
-        let all = drafts.drafts.iter().filter(move |draft| {
-            draft.event == event && draft.automation.token.is_some_and(|plan| plan.purpose == purpose)
-        });
-        json(&all.map(|draft| draft.id.0).collect::<Vec<Uuid>>())
-    };
-    let row = |((event, purpose), issue): (&(usize, Purpose), &super::drafts::Issue)| TokenRow {
+    let mut carriers: HashMap<(usize, Purpose), Vec<Uuid>> = HashMap::new();
+    for draft in &drafts.drafts {
+        if let Some(plan) = draft.automation.token {
+            carriers.entry((draft.event, plan.purpose)).or_default().push(draft.id.0);
+        }
+    }
+    let carriers =
+        |key: &(usize, Purpose)| carriers.get(key).map_or_else(|| "[]".to_owned(), |ids| json(ids));
+    let row = |(key, issue): (&(usize, Purpose), &super::drafts::Issue)| TokenRow {
         project_id: issue.member.0.0,
         member_id: issue.member.1.clone(),
-        purpose: purpose.name(),
+        purpose: key.1.name(),
         id: issue.id.0,
         key_id: desk.keys.current_id().to_owned(),
-        event_id: ids[event].0,
-        dispatches: carriers(*event, *purpose),
+        event_id: ids[&key.0].0,
+        dispatches: carriers(key),
         lifetime_s: i64::try_from(issue.lifetime.as_secs()).unwrap_or(i64::MAX),
-        requested_at: batch[*event].incoming.time,
+        requested_at: batch[key.0].incoming.time,
         expires_at: desk.now + TimeDelta::from_std(issue.lifetime).unwrap_or(TimeDelta::MAX),
     };
     let rows: Vec<TokenRow> = drafts.issues.iter().map(row).collect();
@@ -339,91 +322,4 @@ async fn write_tokens(
         db!(tx, tokens::issue(&rows))?;
     }
     Ok(())
-}
-
-fn event_row(event: &Prepared, id: EventId, told: &Told, mails: &[DispatchId]) -> EventRow {
-    let incoming = &event.incoming;
-    EventRow {
-        id: id.0,
-        project_id: event.project.id.0,
-        source: incoming.source.clone(),
-        source_id: incoming.id.clone(),
-        fingerprint: incoming.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect(),
-        kind: incoming.kind.clone(),
-        time: incoming.time,
-        received_at: incoming.received_at,
-        outcome: told.outcome.name(),
-        reason: None,
-        member_id: told.member.as_ref().map(|key| key.1.clone()),
-        data: incoming.data.to_string(),
-        automations: json(&told.automations),
-        dispatches: json(&mails.iter().map(|id| id.0).collect::<Vec<Uuid>>()),
-        traceparent: incoming.traceparent.clone(),
-    }
-}
-
-fn dispatch_row(
-    desk: &Desk<'_>,
-    event: &Prepared,
-    (draft, drafts): (&Draft, &Drafts<'_>),
-    event_id: EventId,
-) -> DispatchRow {
-    let automation = &draft.automation;
-    let purpose = automation.token.map(|plan| plan.purpose);
-    let token = purpose.and_then(|purpose| drafts.issues.get(&(draft.event, purpose)));
-    let sender = desk.catalogue.integrations.get(&automation.integration_id).map(|one| one.sender.as_str());
-    let domain = sender.and_then(domain_of).unwrap_or_else(|| "localhost".to_owned());
-    DispatchRow {
-        id: draft.id.0,
-        project_id: event.project.id.0,
-        event_id: event_id.0,
-        automation_id: automation.id.0,
-        automation_version: automation.version,
-        integration_id: automation.integration_id.0,
-        template: automation.template.clone(),
-        member_id: draft.member.1.clone(),
-        recipient: draft.recipient.clone(),
-        purpose: purpose.map(Purpose::name),
-        token_id: token.map(|issue| issue.id.0.simple().to_string()),
-        message_id: format!("<{}.0@{domain}>", draft.id.0.simple()),
-        state: if draft.cancelled.is_some() { "cancelled" } else { "pending" },
-        reason: draft.cancelled,
-        holder: None,
-        due_at: desk.now,
-        expires_at: event.incoming.time + TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX),
-        created_at: desk.now,
-    }
-}
-
-fn owed(
-    desk: &Desk<'_>,
-    event: &Prepared,
-    (draft, drafts): (&Draft, &Drafts<'_>),
-    row: &DispatchRow,
-) -> Option<Owed> {
-    let member = drafts.accounts.member(&draft.member)?;
-    let token = draft.automation.token.and_then(|plan| {
-        let issue = drafts.issues.get(&(draft.event, plan.purpose))?;
-        let key_id = desk.keys.current_id().to_owned();
-        Some(OwedToken { purpose: plan.purpose, id: issue.id, key_id, lifetime: issue.lifetime })
-    });
-    let incoming = &event.incoming;
-    Some(Owed {
-        id: draft.id,
-        project_id: ProjectId(row.project_id),
-        event_id: EventId(row.event_id),
-        automation_id: AutomationId(row.automation_id),
-        integration_id: IntegrationId(row.integration_id),
-        template: row.template.clone(),
-        recipient: row.recipient.clone(),
-        message_id: row.message_id.clone(),
-        token,
-        event: Facts { kind: incoming.kind.clone(), time: incoming.time, data: incoming.data.clone() },
-        member: Addressee { username: member.username.clone(), first_name: member.first_name.clone() },
-        expires_at: row.expires_at,
-        attempts: 0,
-        charged: 0,
-        received_at: incoming.received_at,
-        taken_at: desk.now,
-    })
 }
