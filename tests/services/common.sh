@@ -21,7 +21,7 @@ has_systemd() { [ -d /run/systemd/system ]; }
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 # Writes one `export` line for the tests into the run's file of variables.
-give() { printf 'export %s=%q\n' "$2" "$3" >>"$1/env"; }
+give() { (umask 077 && printf 'export %s=%q\n' "$2" "$3" >>"$1/env"); }
 
 # Installs those of the named Debian packages that are missing.
 need_packages() {

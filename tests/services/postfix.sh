@@ -37,21 +37,23 @@ make_certificates() {
     rm "$tls/ca.key"
 }
 
+# Debian's Postfix reads sasl/smtpd.conf below its configuration whatever cyrus_sasl_config_path says.
 make_password() {
     local dir=$1
-    mkdir -p "$dir/sasl"
-    printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s/sasl/db\nmech_list: PLAIN LOGIN\n' \
-        "$dir" >"$dir/sasl/smtpd.conf"
-    printf '%s' "$2" | as_root saslpasswd2 -p -c -f "$dir/sasl/db" -u localhost signalpost
-    as_root chown postfix "$dir/sasl/db"
+    mkdir -p "$dir/config/sasl"
+    printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s/config/sasl/db\nmech_list: PLAIN LOGIN\n' \
+        "$dir" >"$dir/config/sasl/smtpd.conf"
+    printf '%s' "$2" | as_root saslpasswd2 -p -c -f "$dir/config/sasl/db" -u localhost signalpost
+    as_root chown postfix "$dir/config/sasl/db"
 }
 
-# Bare line feeds are refused where this Postfix can (3.7.10 and up), normalised where it only knows yes.
+# Bare line feeds are refused where this Postfix can (3.7.10 and up), else handled as `yes` does. By default
+# the local networks, from which the tests come, would be left out.
 bare_newline() {
     if postconf -c "$1" -d 2>/dev/null | grep -q '^smtpd_forbid_bare_newline_reject_code'; then
-        echo "smtpd_forbid_bare_newline = reject"
+        printf 'smtpd_forbid_bare_newline = reject\nsmtpd_forbid_bare_newline_exclusions =\n'
     elif postconf -c "$1" -d 2>/dev/null | grep -q '^smtpd_forbid_bare_newline'; then
-        echo "smtpd_forbid_bare_newline = yes"
+        printf 'smtpd_forbid_bare_newline = yes\nsmtpd_forbid_bare_newline_exclusions =\n'
     fi
 }
 
@@ -77,7 +79,7 @@ smtpd_tls_auth_only = yes
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = localhost
-cyrus_sasl_config_path = $dir/sasl
+cyrus_sasl_config_path = $dir/config/sasl
 smtpd_client_connection_count_limit = 0
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access regexp:$dir/config/recipients, permit_sasl_authenticated, reject
@@ -129,7 +131,7 @@ make_directories() {
     local dir=$1 uid=$2 gid=$3 folder
     mkdir -p "$dir"/{config,log,queue,mail/all/{new,cur,tmp}}
     as_root install -d -o postfix -m 700 "$dir/data"
-    for folder in "$dir/config" "$dir/log" "$dir/queue"; do as_root chown -R root:root "$folder"; done
+    for folder in config log queue; do as_root chown root:root "$dir/$folder"; done
     as_root chown -R "$uid:$gid" "$dir/mail"
 }
 
