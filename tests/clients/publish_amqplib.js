@@ -24,6 +24,7 @@ const { values: args } = parseArgs({
     count: { type: "string", default: "1" },
     first: { type: "string", default: "0" },
     prefix: { type: "string", default: "event" },
+    domain: { type: "string", default: "example.com" },
     twice: { type: "boolean", default: false },
     mandatory: { type: "boolean", default: false },
     file: { type: "string" },
@@ -53,7 +54,7 @@ function* numbered() {
       contentType: "application/json",
       persistent: true,
     };
-    yield [routingKey, properties, Buffer.from(JSON.stringify({ member: `user${number}@example.com` }))];
+    yield [routingKey, properties, Buffer.from(JSON.stringify({ member: `user${number}@${args.domain}` }))];
   }
 }
 

@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first event")
     parser.add_argument("--prefix", default="event")
+    parser.add_argument("--domain", default="example.com", help="where the members of numbered events have their mail")
     parser.add_argument("--twice", action="store_true", help="send every message two times")
     parser.add_argument("--mandatory", action="store_true", help="fail if no queue takes a message")
     parser.add_argument("--file", help="one JSON message a line; - is standard input")
@@ -46,7 +47,7 @@ def numbered(args):
             content_type="application/json",
             delivery_mode=2,
         )
-        yield args.routing_key, properties, json.dumps({"member": f"user{number}@example.com"}).encode()
+        yield args.routing_key, properties, json.dumps({"member": f"user{number}@{args.domain}"}).encode()
 
 
 def from_file(args):
