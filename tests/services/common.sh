@@ -55,10 +55,10 @@ without_starting_services() {
 
 # Waits up to SECONDS for a command to succeed.
 wait_for() {
-    local left=$(($1 * 10))
+    local end=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $((left -= 1)) -gt 0 ] || return 1
+        [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.1
     done
 }

@@ -19,15 +19,16 @@ start_broker() {
     else
         as_root rabbitmq-server -detached >/dev/null 2>&1
     fi
-    ctl await_startup --timeout 120 >/dev/null || die "RabbitMQ does not start"
-    wait_for 60 listening 5672 || die "RabbitMQ does not listen on port 5672"
+    wait_for 120 started || die "RabbitMQ does not start"
 }
+
+# await_startup waits for a node that is booting, but fails at once while there is none yet.
+started() { ctl await_startup --timeout 30 && listening 5672; }
 
 start() {
     local dir=$1 user password
     need_packages rabbitmq-server
-    ctl ping >/dev/null 2>&1 || start_broker
-    ctl await_startup --timeout 120 >/dev/null
+    started >/dev/null 2>&1 || start_broker
     user=signalpost_test_$(random_hex 6)
     password=$(random_hex 12)
     echo "$user" >"$dir/rabbitmq-user"
