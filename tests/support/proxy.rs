@@ -4,8 +4,6 @@
 //! ```ignore
 //! let proxy = Proxy::before(broker_address).await?;
 //! proxy.set(Fault::Cut { toward: Toward::Client, after: 2_000, ending: Ending::Reset }).await;
-//! …
-//! proxy.set(Fault::None).await;
 //! ```
 
 use std::future::pending;
@@ -60,12 +58,11 @@ pub enum Fault {
     Refuse,
 }
 
-/// What went through so far.
+/// What went through so far. `ended` counts by a fault or by [`Proxy::end_open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     pub accepted: u64,
     pub open: u64,
-    /// Ended by a fault or by [`Proxy::end_open`].
     pub ended: u64,
     pub to_upstream: u64,
     pub to_client: u64,
