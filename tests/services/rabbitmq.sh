@@ -10,7 +10,7 @@ ctl() { as_root rabbitmqctl --quiet "$@"; }
 start_broker() {
     # An Erlang node is named after its host; a container's name often does not resolve.
     local settings=/etc/rabbitmq/rabbitmq-env.conf
-    if ! getent hosts "$(hostname -s)" >/dev/null && ! grep -qs '^NODENAME=' "$settings"; then
+    if ! getent hosts "$(uname -n | cut -d. -f1)" >/dev/null && ! grep -qs '^NODENAME=' "$settings"; then
         say "the host name does not resolve: the broker's node becomes rabbit@localhost ($settings)"
         echo NODENAME=rabbit@localhost | as_root tee -a "$settings" >/dev/null
     fi
