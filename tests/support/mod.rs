@@ -7,4 +7,7 @@
     reason = "each test binary uses a part of the support, and a test whose support fails has failed"
 )]
 
+pub mod ledger;
+pub mod proxy;
+pub mod services;
 pub mod sink;
