@@ -662,3 +662,26 @@ async fn a_hostile_server_cannot_fill_the_memory() {
         assert!(matches!(failure.cause, Cause::OutOfStep(OutOfStep::Malformed(_))), "{failure}");
     }
 }
+
+// Speed
+
+#[test]
+#[ignore = "a measurement: run it alone, with --release"]
+fn a_group_a_mail_makes_thousands_of_mails_a_second() {
+    const MAILS: usize = 5_000;
+    const CONNECTIONS: usize = 10;
+    let sink = usual().keep_bodies(false).start_on_own_thread();
+    let server = plain(&sink);
+    let wire = mail(&"0123456789abcdef 0123456789abcdef 0123456789abcdef\r\n".repeat(50));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = Instant::now();
+    runtime.block_on(futures_util::future::join_all((0..CONNECTIONS).map(|_| async {
+        let mut connection = Connection::open(&server).await.unwrap();
+        for _ in 0..MAILS {
+            connection.envelope(&to("a@b.example"), &wire).await.unwrap();
+            connection.body(&wire).await.unwrap();
+        }
+    })));
+    let mails = u32::try_from(sink.count()).unwrap();
+    println!("{:.0} mails a second", f64::from(mails) / start.elapsed().as_secs_f64());
+}

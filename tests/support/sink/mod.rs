@@ -7,8 +7,11 @@
 //! let mails = sink.wait_for(1, Duration::from_secs(5)).await;
 //! ```
 
+mod certificate;
+mod pipe;
 mod script;
 mod session;
+mod text;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,9 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 pub use script::{At, Chooser, Fault, Step};
 use session::{End, Session};
@@ -258,7 +258,7 @@ impl Builder {
 
     fn prepare(self, listener: TcpListener) -> (Sink, impl Future<Output = ()> + Send + 'static) {
         let address = listener.local_addr().expect("a bound socket has an address");
-        let (tls, root_pem) = certificate(&self.names, self.is_expired);
+        let (tls, root_pem) = certificate::make(&self.names, self.is_expired);
         let shared = Arc::new(Shared {
             options: self.options,
             script: script::Script::new(self.script, self.chooser),
@@ -337,23 +337,4 @@ async fn talk(stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
         return session.hang_up().await;
     }
     session.run().await;
-}
-
-/// A certificate that is its own authority, and its PEM for those who shall trust it.
-fn certificate(names: &[String], is_expired: bool) -> (TlsAcceptor, String) {
-    let names = if names.is_empty() { vec!["localhost".to_owned()] } else { names.to_vec() };
-    let mut parameters = rcgen::CertificateParams::new(names).expect("names for a certificate");
-    if is_expired {
-        parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    }
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = parameters.self_signed(&key).expect("a certificate");
-    let private = PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .expect("a usable certificate");
-    (TlsAcceptor::from(Arc::new(config)), certificate.pem())
 }

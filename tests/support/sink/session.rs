@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::pipe::Pipe;
 use super::script::{At, Fault};
+use super::text::{end_of_message, path, unstuffed};
 use super::{Command, Received, Shared};
-
-/// Room for one read: a usual mail with its envelope.
-const READ_SIZE: usize = 16 * 1024;
 
 /// How a conversation ended.
 pub(super) enum End {
@@ -22,14 +21,10 @@ pub(super) enum End {
 }
 
 pub(super) struct Session<S> {
-    io: S,
+    pipe: Pipe<S>,
     shared: Arc<Shared>,
     connection: u64,
     is_tls: bool,
-    input: Vec<u8>,
-    taken: usize,
-    reads: u64,
-    output: Vec<u8>,
     user: Option<String>,
     from: Option<String>,
     to: Vec<String>,
@@ -40,28 +35,14 @@ pub(super) struct Session<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn new(io: S, shared: Arc<Shared>, connection: u64, is_tls: bool) -> Self {
-        let (input, output) = (Vec::with_capacity(READ_SIZE), Vec::new());
+        let pipe = Pipe::new(io);
         let (user, from, to) = (None, None, Vec::new());
-        Self {
-            io,
-            shared,
-            connection,
-            is_tls,
-            input,
-            taken: 0,
-            reads: 0,
-            output,
-            user,
-            from,
-            to,
-            mail_read: 0,
-            is_greeted: false,
-        }
+        Self { pipe, shared, connection, is_tls, user, from, to, mail_read: 0, is_greeted: false }
     }
 
     /// The stream, for the TLS handshake.
     pub(super) fn into_inner(self) -> S {
-        self.io
+        self.pipe.into_inner()
     }
 
     pub(super) async fn greet(&mut self) -> Result<(), End> {
@@ -70,22 +51,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Says what is still queued before the stream is dropped.
     pub(super) async fn hang_up(mut self) {
-        let _ = self.flush().await;
+        let _ = self.pipe.flush().await;
     }
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            let line = match self.line().await {
+            let line = match self.pipe.line().await {
                 Ok(line) => line,
                 Err(end) => return end,
             };
             if self.shared.keeps {
-                let (connection, read, is_tls) = (self.connection, self.reads, self.is_tls);
+                let (connection, read, is_tls) = (self.connection, self.pipe.reads, self.is_tls);
                 let command = Command { connection, read, is_tls, line: line.clone() };
                 self.shared.commands.lock().unwrap().push(command);
             }
             if let Err(end) = self.command(&line).await {
-                let _ = self.flush().await;
+                let _ = self.pipe.flush().await;
                 return end;
             }
         }
@@ -97,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             "EHLO" => self.ehlo().await,
             "STAR" if self.shared.options.starttls && !self.is_tls => {
                 self.answer(At::StartTls, "", "220 2.0.0 go ahead").await?;
-                self.flush().await?;
+                self.pipe.flush().await?;
                 Err(End::Upgrade)
             }
             "AUTH" => self.auth(line).await,
@@ -109,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.answer(At::Rset, "", "250 2.0.0 ok").await.map(drop)
             }
             "NOOP" => {
-                self.say("250 2.0.0 ok");
+                self.pipe.say("250 2.0.0 ok");
                 Ok(())
             }
             "QUIT" => {
@@ -117,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(End::Closed)
             }
             _ => {
-                self.say("500 5.5.2 not understood");
+                self.pipe.say("500 5.5.2 not understood");
                 Ok(())
             }
         }
@@ -141,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn auth(&mut self, line: &str) -> Result<(), End> {
         let Some((_, user, password)) = self.shared.options.auth.clone() else {
-            self.say("502 5.5.1 no AUTH here");
+            self.pipe.say("502 5.5.1 no AUTH here");
             return Ok(());
         };
         let mut words = line.split(' ').skip(1);
@@ -154,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 format!("{user} {password}")
             }
             _ => {
-                self.say("504 5.5.4 unknown mechanism");
+                self.pipe.say("504 5.5.4 unknown mechanism");
                 return Ok(());
             }
         };
@@ -168,8 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn challenge(&mut self, text: &str) -> Result<String, End> {
-        self.say(&format!("334 {text}"));
-        self.line().await
+        self.pipe.say(&format!("334 {text}"));
+        self.pipe.line().await
     }
 
     async fn mail(&mut self, line: &str) -> Result<(), End> {
@@ -180,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(_) => "250 2.1.0 ok",
             None => "501 5.1.7 syntax",
         };
-        self.mail_read = self.reads;
+        self.mail_read = self.pipe.reads;
         if self.answer(At::Mail, "", usual).await? {
             self.from = path(line).map(str::to_owned);
         }
@@ -197,14 +178,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn data(&mut self) -> Result<(), End> {
-        let is_pipelined = self.reads == self.mail_read;
+        let is_pipelined = self.pipe.reads == self.mail_read;
         let recipient = self.to.first().cloned().unwrap_or_default();
         let usual = if self.to.is_empty() { "554 5.5.1 no valid recipients" } else { "354 go ahead" };
         if !self.answer(At::Data, &recipient, usual).await? {
             return Ok(());
         }
         let length = self.message(&recipient).await?;
-        let raw = &self.input[self.taken..self.taken + length];
+        let raw = &self.pipe.arrived()[..length];
         let has_recipient = !self.to.is_empty();
         let received = (self.shared.keeps && has_recipient).then(|| Received {
             from: self.from.take().unwrap_or_default(),
@@ -217,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             is_tls: self.is_tls,
             user: self.user.clone(),
         });
-        self.taken += length + b".\r\n".len();
+        self.pipe.take(length + b".\r\n".len());
         self.forget();
         self.verdict(&recipient, has_recipient, received).await?;
         self.idle(&recipient).await
@@ -242,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// What a server says to a client that is between two mails.
     async fn idle(&mut self, recipient: &str) -> Result<(), End> {
         let Some(fault) = self.shared.script.take(At::Idle, recipient) else { return Ok(()) };
-        self.flush().await?;
+        self.pipe.flush().await?;
         self.act(Some(fault), "").await.map(drop)
     }
 
@@ -252,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let cut = match fault {
             Some(Fault::CutAfter(octets)) => octets,
             Some(other) => {
-                self.fill().await?;
+                self.pipe.fill().await?;
                 self.act(Some(other), "").await?;
                 usize::MAX
             }
@@ -260,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let mut searched = 0;
         loop {
-            let arrived = &self.input[self.taken..];
+            let arrived = self.pipe.arrived();
             if arrived.len() >= cut {
                 return Err(End::Closed);
             }
@@ -268,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return Ok(length);
             }
             searched = arrived.len().saturating_sub(b"\r\n.\r\n".len());
-            self.fill().await?;
+            self.pipe.fill().await?;
         }
     }
 
@@ -282,130 +263,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn act(&mut self, fault: Option<Fault>, usual: &str) -> Result<bool, End> {
         let mut said = usual.to_owned();
         match fault {
-            None => self.say(usual),
+            None => self.pipe.say(usual),
             Some(Fault::Reply(reply)) => {
-                self.say(&reply);
+                self.pipe.say(&reply);
                 said = reply;
                 if said.starts_with("421") {
                     return Err(End::Closed);
                 }
             }
             Some(Fault::ReplyAndClose(reply)) => {
-                self.say(&reply);
+                self.pipe.say(&reply);
                 return Err(End::Closed);
             }
             Some(Fault::Close | Fault::TakeAndClose | Fault::CutAfter(_)) => return Err(End::Closed),
             Some(Fault::Silence) => {
-                self.flush().await?;
-                return Err(self.listen_for_ever().await);
+                self.pipe.flush().await?;
+                return Err(self.pipe.listen_for_ever().await);
             }
             Some(Fault::Delay(time)) => {
-                self.flush().await?;
+                self.pipe.flush().await?;
                 tokio::time::sleep(time).await;
-                self.say(usual);
+                self.pipe.say(usual);
             }
-            Some(Fault::Trickle(time)) => self.trickle(usual, time).await?,
+            Some(Fault::Trickle(time)) => self.pipe.trickle(usual, time).await?,
             Some(Fault::Surplus(more)) => {
-                self.say(usual);
-                self.say(&more);
+                self.pipe.say(usual);
+                self.pipe.say(&more);
             }
         }
         Ok(said.starts_with(['2', '3']))
-    }
-
-    async fn trickle(&mut self, text: &str, time: std::time::Duration) -> Result<(), End> {
-        self.flush().await?;
-        for byte in text.bytes().chain(*b"\r\n") {
-            tokio::time::sleep(time).await;
-            self.output.push(byte);
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn listen_for_ever(&mut self) -> End {
-        while self.fill().await.is_ok() {
-            self.taken = self.input.len();
-        }
-        End::Closed
-    }
-
-    /// Queues a reply. It goes out before the next read, so that a group of commands gets one write.
-    fn say(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.output.extend_from_slice(text.as_bytes());
-            self.output.extend_from_slice(b"\r\n");
-        }
     }
 
     fn forget(&mut self) {
         self.from = None;
         self.to.clear();
     }
-
-    async fn line(&mut self) -> Result<String, End> {
-        loop {
-            let unread = &self.input[self.taken..];
-            if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
-                let line = String::from_utf8_lossy(&unread[..end]).trim_end_matches('\r').to_owned();
-                self.taken += end + 1;
-                return Ok(line);
-            }
-            self.fill().await?;
-        }
-    }
-
-    async fn fill(&mut self) -> Result<(), End> {
-        self.flush().await?;
-        if self.taken == self.input.len() {
-            self.input.clear();
-            self.taken = 0;
-        }
-        self.input.reserve(READ_SIZE);
-        self.reads += 1;
-        match self.io.read_buf(&mut self.input).await {
-            Ok(1..) => Ok(()),
-            _ => Err(End::Closed),
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        let written = self.io.write_all(&self.output).await.and(self.io.flush().await);
-        self.output.clear();
-        written.map_err(|_| End::Closed)
-    }
-}
-
-/// What stands between `<` and `>` in MAIL and RCPT.
-fn path(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once(":<")?;
-    rest.split_once('>').map(|(path, _)| path)
-}
-
-/// Octets before the dot that ends the message, looking from `from` on.
-fn end_of_message(bytes: &[u8], from: usize) -> Option<usize> {
-    if bytes.starts_with(b".\r\n") {
-        return Some(0);
-    }
-    let mut from = from;
-    while let Some(found) = bytes[from..].iter().position(|byte| *byte == b'\n') {
-        let next = from + found + 1;
-        if bytes[next..].starts_with(b".\r\n") && bytes[..next].ends_with(b"\r\n") {
-            return Some(next);
-        }
-        from = next;
-    }
-    None
-}
-
-fn unstuffed(raw: &[u8]) -> Vec<u8> {
-    let mut data = Vec::with_capacity(raw.len());
-    for line in raw.split_inclusive(|byte| *byte == b'\n') {
-        let is_line_start = data.is_empty() || data.ends_with(b"\r\n");
-        data.extend_from_slice(if is_line_start && line.starts_with(b".") { &line[1..] } else { line });
-    }
-    data
 }
