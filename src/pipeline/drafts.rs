@@ -68,7 +68,7 @@ pub struct Match {
 /// The mails and tokens of a batch.
 pub struct Drafts<'a> {
     pub accounts: Accounts,
-    pub drafts: Vec<Draft>,
+    pub mails: Vec<Draft>,
     pub issues: HashMap<(usize, Purpose), Issue>,
     now: DateTime<Utc>,
     new_token: &'a mut (dyn FnMut() -> TokenId + Send),
@@ -80,7 +80,7 @@ impl<'a> Drafts<'a> {
         now: DateTime<Utc>,
         new_token: &'a mut (dyn FnMut() -> TokenId + Send),
     ) -> Self {
-        Self { accounts, drafts: Vec::new(), issues: HashMap::new(), now, new_token }
+        Self { accounts, mails: Vec::new(), issues: HashMap::new(), now, new_token }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -165,7 +165,7 @@ impl<'a> Drafts<'a> {
         let superseded = automation.token.is_some_and(|plan| {
             !self.issue(place, event.incoming.time, member, (plan.purpose, plan.lifetime))
         });
-        self.drafts.push(Draft {
+        self.mails.push(Draft {
             id: DispatchId::new_at(self.now),
             event: place,
             automation: automation.clone(),
@@ -205,7 +205,7 @@ impl<'a> Drafts<'a> {
     }
 
     fn cancel(&mut self, which: impl Fn(&Draft) -> bool, reason: &'static str) {
-        for draft in self.drafts.iter_mut().filter(|draft| which(draft)) {
+        for draft in self.mails.iter_mut().filter(|draft| which(draft)) {
             draft.cancelled.get_or_insert(reason);
         }
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::drafts::{Draft, Drafts, Prepared, Told};
 use super::plan::Desk;
 use crate::domain::dispatch::{Addressee, Facts, Owed, OwedToken};
-use crate::domain::event::{Incoming, Refusal};
+use crate::domain::event::{Incoming, MAX_ATTRIBUTE, Refusal};
 use crate::domain::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use crate::domain::token::Purpose;
 use crate::mail::message::domain_of;
@@ -16,13 +16,13 @@ use crate::store::rows::{DispatchRow, EventRow, RefusalRow, json};
 pub fn refusal_row(id: EventId, incoming: &Incoming, refusal: &Refusal, now: DateTime<Utc>) -> RefusalRow {
     RefusalRow {
         id: id.0,
-        project: incoming.project.clone(),
-        source: incoming.source.clone(),
-        source_id: incoming.id.clone(),
-        kind: incoming.kind.clone(),
+        project: clean(&incoming.project),
+        source: clean(&incoming.source),
+        source_id: clean(&incoming.id),
+        kind: clean(&incoming.kind),
         reason: refusal.reason.name(),
-        field: refusal.field.clone(),
-        detail: refusal.detail.clone(),
+        field: refusal.field.as_deref().map(clean),
+        detail: clean(&refusal.detail),
         received_at: now,
     }
 }
@@ -126,4 +126,9 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// What a wrong message said, made fit for a column: no NUL, and not long.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(MAX_ATTRIBUTE).collect()
 }

@@ -220,6 +220,11 @@ impl Reservation {
         Self { lanes: None, worker: 0, places: HashMap::new() }
     }
 
+    /// Whether this worker may hold what is planned.
+    pub fn is_held(&self) -> bool {
+        self.lanes.is_some()
+    }
+
     /// Keeps a place for a row that is about to be written; the worker that holds it from then on.
     pub fn take_for(&mut self, row: &DispatchRow) -> Option<i64> {
         let lanes = self.lanes.as_ref().filter(|_| row.state == "pending")?;

@@ -240,9 +240,9 @@ async fn write(
     write_tokens(tx, desk, batch, drafts, &ids).await?;
 
     let mut dispatches: HashMap<usize, Vec<DispatchId>> = HashMap::new();
-    let mut rows = Vec::with_capacity(drafts.drafts.len());
+    let mut rows = Vec::with_capacity(drafts.mails.len());
     let mut written = Written { answers: Vec::new(), owed: Vec::new(), unheld: false };
-    for draft in &drafts.drafts {
+    for draft in &drafts.mails {
         dispatches.entry(draft.event).or_default().push(draft.id);
         let row = dispatch_row(desk, &batch[draft.event], (draft, drafts), ids[&draft.event]);
         let row = DispatchRow { holder: reservation.take_for(&row), ..row };
@@ -298,7 +298,7 @@ async fn write_tokens(
     ids: &HashMap<usize, EventId>,
 ) -> Result<(), StoreError> {
     let mut carriers: HashMap<(usize, Purpose), Vec<Uuid>> = HashMap::new();
-    for draft in &drafts.drafts {
+    for draft in &drafts.mails {
         if let Some(plan) = draft.automation.token {
             carriers.entry((draft.event, plan.purpose)).or_default().push(draft.id.0);
         }
