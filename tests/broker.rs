@@ -336,7 +336,7 @@ async fn five_thousand_messages_answered_in_random_order_are_all_acknowledged() 
     until("all are seen", async || planner.seen.lock().unwrap().len() == MESSAGES).await;
     assert_eq!(worker.stop().await, Ended::Stopped);
     println!("{MESSAGES} messages in {:?}", started.elapsed());
-    assert_eq!(client.ready(EVENTS_QUEUE).await, 0);
+    assert_eq!(vhost.messages(EVENTS_QUEUE), 0);
     assert_eq!(planner.times().len(), MESSAGES);
 }
 
@@ -443,7 +443,7 @@ async fn a_connection_that_is_closed_is_made_again() {
         planner.plan(submission);
     }
     assert_eq!(worker.stop().await, Ended::Stopped);
-    assert_eq!(vhost.client().await.ready(EVENTS_QUEUE).await, 0);
+    assert_eq!(vhost.messages(EVENTS_QUEUE), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,24 +470,32 @@ async fn a_channel_closed_by_the_consumer_time_out_is_made_again() {
     let planner = Planner::default();
     planner.order("slow", Do::Keep);
     // Read when a channel is opened, so it is set back at once.
-    let set = |name: &str, value: &str| {
-        rabbitmqctl(&["eval", &format!("application:set_env(rabbit, {name}, {value}).")]);
+    let set = |milliseconds: &str| {
+        rabbitmqctl(&["eval", &format!("application:set_env(rabbit, consumer_timeout, {milliseconds}).")]);
     };
-    let before = rabbitmqctl(&["eval", "application:get_env(rabbit, consumer_timeout, 1800000)."]);
-    set("consumer_timeout", "1000");
-    set("channel_tick_interval", "500");
+    let before = rabbitmqctl(&["eval", "{ok, It} = application:get_env(rabbit, consumer_timeout), It."]);
+    set("1000");
     let mut worker = Running::start(&vhost.options(), &planner, true);
     worker.until_consuming().await;
-    set("consumer_timeout", before.trim());
-    set("channel_tick_interval", "60000");
+    set(before.trim());
     vhost.client().await.publish("slow", BODY).await;
     worker.until_seen("slow", 1).await;
-    worker.until_health("noticed", |health| !last_error(health).is_empty()).await;
+    // The broker looks once a minute; this has it look now, at the channels of this vhost.
+    let look = format!(
+        "[Pid ! tick || Pid <- rabbit_channel:list(), rabbit_channel:info(Pid, [vhost]) == [{{vhost, <<\"{}\">>}}]].",
+        vhost.name
+    );
+    until("noticed", async || {
+        rabbitmqctl(&["eval", &look]);
+        planner.times()["slow"] == 2
+    })
+    .await;
     planner.orders.lock().unwrap().clear();
-    worker.until_seen("slow", 2).await;
-    planner.kept.lock().unwrap().clear();
+    for submission in planner.kept.lock().unwrap().drain(..).collect::<Vec<_>>() {
+        planner.plan(submission);
+    }
     assert_eq!(worker.stop().await, Ended::Stopped);
-    assert_eq!(vhost.client().await.ready(EVENTS_QUEUE).await, 0);
+    assert_eq!(vhost.messages(EVENTS_QUEUE), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -553,7 +561,8 @@ async fn a_soft_stop_acknowledges_what_was_answered_and_leaves_the_rest() {
         }
     }
     assert_eq!(worker.stop().await, Ended::Stopped);
-    assert_eq!((client.ready(EVENTS_QUEUE).await, client.ready(DEAD_QUEUE).await), (7, 1));
+    assert_eq!((vhost.messages(EVENTS_QUEUE), vhost.messages(DEAD_QUEUE)), (7, 1));
+    until("they are ready for others", async || client.ready(EVENTS_QUEUE).await == 7).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
