@@ -24,7 +24,7 @@ use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
 use crate::domain::keys::Keyring;
-use crate::store::{Fault, Store, StoreError, db};
+use crate::store::{Fault, Store, db};
 
 /// Events planned in one transaction.
 const BATCH: usize = 512;

@@ -167,6 +167,12 @@ pub async fn due_count(c: &mut Connection, now: DateTime<Utc>, limit: i64) -> Re
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(now).bind(limit).fetch_one(c).await?)
 }
 
+/// Dead dispatches by reason.
+pub async fn dead_count(c: &mut Connection) -> Result<Vec<(String, i64)>, StoreError> {
+    let sql = "select reason, count(*) from dispatches where state = 'dead' group by reason";
+    Ok(sqlx::query_as::<Db, (String, i64)>(sql).fetch_all(c).await?)
+}
+
 fn id_list(ids: &[Uuid]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
     json(&ids)
