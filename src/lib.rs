@@ -1,6 +1,7 @@
 //! Signalpost: account events become single-use tokens and e-mails.
 
 pub mod broker;
+pub mod config;
 pub mod domain;
 pub mod mail;
 pub mod pipeline;
