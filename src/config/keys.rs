@@ -15,6 +15,8 @@ pub const PREFIX: &str = "SIGNALPOST_";
 pub struct Key {
     /// As in the environment, without the prefix.
     pub name: &'static str,
+    /// As on the command line, without `--`; there it must be a constant text.
+    pub flag: &'static str,
     pub default: Option<&'static str>,
     pub help: &'static str,
     /// What a right value is.
@@ -35,11 +37,6 @@ impl Key {
     pub fn in_file(&self) -> String {
         self.name.to_ascii_lowercase()
     }
-
-    /// `database-url`
-    pub fn flag(&self) -> String {
-        self.in_file().replace('_', "-")
-    }
 }
 
 const EXPECTED_ADDRESS: &str = "an IP address and a port, such as `127.0.0.1:8025`";
@@ -50,6 +47,7 @@ const EXPECTED_KEY: &str = "base64 of 32 bytes, as `openssl rand -base64 32` mak
 pub const KEYS: [Key; 16] = [
     Key {
         name: "DATABASE_URL",
+        flag: "database-url",
         default: Some("sqlite://.signalpost/signalpost.db"),
         help: "The database",
         expected: "`postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite://FILE`",
@@ -58,6 +56,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "AMQP_URL",
+        flag: "amqp-url",
         default: None,
         help: "The message broker; without it events arrive by HTTP only",
         expected: "`amqp://USER:PASSWORD@HOST/VHOST` or `amqps://…`",
@@ -66,6 +65,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "AMQP_DECLARE",
+        flag: "amqp-declare",
         default: Some("true"),
         help: "Whether the worker declares what is missing of its exchanges and queues",
         expected: "`true` or `false`",
@@ -74,6 +74,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "HTTP_ADDR",
+        flag: "http-addr",
         default: Some("127.0.0.1:8025"),
         help: "Where API, hosted pages and console listen",
         expected: EXPECTED_ADDRESS,
@@ -82,6 +83,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "ADMIN_ADDR",
+        flag: "admin-addr",
         default: None,
         help: "/console, /metrics and /readyz move there and leave the public address",
         expected: EXPECTED_ADDRESS,
@@ -90,6 +92,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "PUBLIC_URL",
+        flag: "public-url",
         default: None,
         help: "Base of every link to a hosted page [default: the HTTP address if it is loopback, else required]",
         expected: "`https://HOST` or `https://HOST:PORT` without a path (`http://` for loopback only)",
@@ -98,6 +101,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "TRUSTED_PROXIES",
+        flag: "trusted-proxies",
         default: None,
         help: "Networks whose X-Forwarded-For tells the client's address, for throttles",
         expected: EXPECTED_NETWORKS,
@@ -106,6 +110,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "SECRET_KEY",
+        flag: "secret-key",
         default: None,
         help: "The key that tokens and stored secrets are made with; better given by environment or file",
         expected: EXPECTED_KEY,
@@ -114,6 +119,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "SECRET_KEYS_OLD",
+        flag: "secret-keys-old",
         default: None,
         help: "Older keys that stay valid, with commas between them",
         expected: EXPECTED_KEY,
@@ -125,6 +131,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "SEND_CONCURRENCY",
+        flag: "send-concurrency",
         default: Some("64"),
         help: "E-mails in flight in one worker, over all integrations",
         expected: "a whole number from 1 to 10000",
@@ -133,6 +140,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "PREFETCH",
+        flag: "prefetch",
         default: Some("2048"),
         help: "Event messages that a worker may hold",
         expected: "a whole number from 1 to 65535",
@@ -141,6 +149,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "MAX_DUE",
+        flag: "max-due",
         default: Some("200000"),
         help: "Due dispatches in the database above which workers take no more messages",
         expected: "a whole number from 1 to 1000000000",
@@ -149,6 +158,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "SMTP_ALLOW",
+        flag: "smtp-allow",
         default: None,
         help: "Networks beyond the public ones that integrations made over the API or the console may reach",
         expected: EXPECTED_NETWORKS,
@@ -157,6 +167,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "RETENTION",
+        flag: "retention",
         default: Some("30d"),
         help: "How long events, dispatches and their identities are kept",
         expected: "a duration from `1d` to `3650d`, such as `30d` or `48h`",
@@ -165,6 +176,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "LOG",
+        flag: "log",
         default: Some("info"),
         help: "What is logged; JSON lines when standard output is no terminal",
         expected: "a tracing filter, such as `info` or `warn,signalpost=debug`",
@@ -173,6 +185,7 @@ pub const KEYS: [Key; 16] = [
     },
     Key {
         name: "OTLP_ENDPOINT",
+        flag: "otlp-endpoint",
         default: None,
         help: "Where traces go, by OTLP",
         expected: "`http://HOST:PORT` or `https://…`",

@@ -7,11 +7,13 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 pub use keys::{KEYS, Key, PREFIX};
-pub use values::{Network, PublicUrl, SecretUrl, is_loopback};
+pub use values::{Network, PublicUrl, SecretUrl};
 
 use crate::domain::keys::{Keyring, SecretKey};
 
@@ -162,13 +164,27 @@ pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
+/// The file of `--config`, else the default one if it is there.
+pub fn read_named(named: Option<&Path>) -> Result<Option<(String, String)>, Problem> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let origin = if named.is_some() { "flag --config" } else { "default" }.to_owned();
+            let what = format!("cannot be read ({error}); right is the name of a TOML file");
+            Err(Problem { key: path.display().to_string(), origin, what })
+        }
+    }
+}
+
 /// The text of a key and where it came from. An empty text counts as none: compose files write
 /// `SIGNALPOST_AMQP_URL=${AMQP_URL:-}`. Other variables of our prefix are left alone: Kubernetes makes
 /// `SIGNALPOST_PORT` of a service that is called signalpost.
 fn find(key: &Key, sources: &Sources, file: &BTreeMap<String, String>) -> Option<(String, String)> {
     let full = |text: Option<&String>| text.filter(|text| !text.trim().is_empty()).cloned();
-    if let Some(text) = full(sources.flags.get(&key.flag())) {
-        return Some((text, format!("flag --{}", key.flag())));
+    if let Some(text) = full(sources.flags.get(key.flag)) {
+        return Some((text, format!("flag --{}", key.flag)));
     }
     if let Some(text) = full(sources.environment.get(&key.variable())) {
         return Some((text, "environment".to_owned()));

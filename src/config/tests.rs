@@ -138,6 +138,7 @@ fn every_key_has_a_help_and_a_default_that_reads() {
     let mut config = Config::blank();
     for key in &KEYS {
         assert!(!key.help.is_empty() && !key.expected.is_empty(), "{}", key.name);
+        assert_eq!(key.flag, key.in_file().replace('_', "-"));
         if let Some(text) = key.default {
             (key.set)(&mut config, text).unwrap();
         }

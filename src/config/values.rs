@@ -1,10 +1,16 @@
 //! What configuration values are made of, and how each is read out of text. Must not know where a text came
 //! from. A problem never repeats the text: it may be a secret.
 
+use std::fs::DirBuilder;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::Url;
+
+use crate::domain::link::is_loopback;
 
 /// A URL that may hold a password: no `Debug`, no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +48,16 @@ impl SecretUrl {
     /// The whole, for the one place that connects.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The directory that the file of a SQLite database is in, made for its owner alone: tokens are in it.
+    pub fn make_directory(&self) -> io::Result<()> {
+        let Some(file) = self.0.strip_prefix("sqlite://") else { return Ok(()) };
+        let file = file.split('?').next().unwrap_or(file);
+        match Path::new(file).parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            Some(directory) => DirBuilder::new().recursive(true).mode(0o700).create(directory),
+            None => Ok(()),
+        }
     }
 
     /// Without what may be secret: scheme, host, port and path.
@@ -100,15 +116,6 @@ fn host_text(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
-    }
-}
-
-/// Whether only this machine answers under that host.
-pub fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
     }
 }
 

@@ -10,6 +10,8 @@ pub mod duration;
 pub mod event;
 pub mod id;
 pub mod keys;
+pub mod link;
 pub mod member;
 pub mod password;
+pub mod settings;
 pub mod token;

@@ -79,3 +79,15 @@ pub struct StoredCapture {
     pub captured_at: DateTime<Utc>,
     pub sealed: Vec<u8>,
 }
+
+/// Who changed what.
+#[derive(sqlx::FromRow, Clone)]
+pub struct AuditEntry {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub client: Option<String>,
+}
