@@ -48,7 +48,7 @@ pub fn check<S: AsRef<str>>(text: &str, hosts: &[S]) -> Result<String, String> {
 /// Checks a host that links may go to.
 pub fn check_host(text: &str) -> Result<(), String> {
     match Host::parse(text) {
-        Ok(host) if host.to_string().eq_ignore_ascii_case(text) => Ok(()),
+        Ok(host) if host.to_string().eq_ignore_ascii_case(text) && !text.contains('*') => Ok(()),
         _ => Err("is not a host name alone, such as `app.acme.example`".to_owned()),
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) retired: Vec<AutomationId>,
     pub(super) members: Vec<Member>,
     pub(super) changes: Vec<Change>,
+    /// Name and event of every automation as it will be.
+    standing: Vec<(String, String)>,
 }
 
 /// What the parts of a plan need of the whole.
@@ -79,12 +81,13 @@ pub(super) fn plan(
         retired: Vec::new(),
         members: Vec::new(),
         changes: vec![change],
+        standing: Vec::new(),
     };
     let mut planning = Planning { applying, project: id, link_hosts, problems, integrations: Vec::new() };
     plan.add_integrations(&mut planning, file, stored);
     plan.add_automations(&planning, file, stored);
     if settings.builtin_automations {
-        plan.add_built_in(&planning, file, stored);
+        plan.add_built_in(&planning);
     }
     plan.check_other_links(&planning, file, stored);
     for entry in &file.members {
@@ -176,6 +179,7 @@ impl Plan {
             let Some(new) = entry.over(planning, old) else { continue };
             let changed = old.map(|old| automations::changed(old, &new));
             self.tell("automation", &new.name, changed.clone());
+            self.standing.push((new.name.clone(), new.event_type.clone()));
             // Writing raises the version, so only what differs is written.
             if changed.is_none_or(|fields| !fields.is_empty()) {
                 self.automations.push(new);
@@ -189,17 +193,14 @@ impl Plan {
                 self.changes.push(change);
             }
         }
+        let others = stored.automations.iter().filter(|old| !taken.contains(&old.id));
+        self.standing.extend(others.map(|old| (old.name.clone(), old.event_type.clone())));
     }
 
-    fn add_built_in(&mut self, planning: &Planning<'_>, file: &ProjectFile, stored: &Stored) {
+    fn add_built_in(&mut self, planning: &Planning<'_>) {
         for one in &BUILT_IN {
-            let in_file = file
-                .automations
-                .iter()
-                .any(|entry| entry.event.as_deref() == Some(one.event_type) || entry.name == one.name);
-            let is_stored =
-                stored.automations.iter().any(|old| old.event_type == one.event_type || old.name == one.name);
-            if in_file || is_stored {
+            let stands = |(name, event): &(String, String)| event == one.event_type || name == one.name;
+            if self.standing.iter().any(stands) {
                 continue;
             }
             match planning.integrations.first() {

@@ -239,6 +239,28 @@ async fn a_built_in_automation_gives_way_to_one_of_the_file() {
 }
 
 #[tokio::test]
+async fn an_automation_that_moves_to_another_event_leaves_a_built_in_one_in_its_place() {
+    let place = Place::new().await;
+    let text = "[project]\nslug = 'acme'\n[[integrations]]\nname = 'box'\nkind = 'capture'\nfrom = 'a@x.example'\n\
+                [[automations]]\nname = 'Ours'\nevent = 'account.password-changed'\nintegration = 'box'\n\
+                template = 'change-password'\n";
+    place.apply(text, false).await.unwrap();
+    assert_eq!(place.found().await.names(), ["Ours", "Reset password"]);
+    let moved = text.replace("account.password-changed", "account.password-reset-requested");
+    let lines = place.apply(&moved, false).await.unwrap();
+    assert_eq!(
+        lines[2..],
+        [
+            "automation Ours: changed (event)",
+            "automation \"Reset password\": retired",
+            "automation \"Password changed\": created",
+        ]
+    );
+    assert_eq!(place.found().await.names(), ["Ours", "Password changed"]);
+    assert!(place.apply(&moved, false).await.unwrap().iter().all(|line| line.ends_with(": unchanged")));
+}
+
+#[tokio::test]
 async fn a_project_can_do_without_the_built_in_automations() {
     let place = Place::new().await;
     let text = "[project]\nslug = 'acme'\nbuiltin_automations = false";
