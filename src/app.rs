@@ -54,24 +54,23 @@ pub struct App {
 
 impl App {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { store, clock, keys, .. } = &settings;
-        partitions::ensure(store, clock.now()).await.context("make the partitions of the coming days")?;
+        let Settings { store, clock, keys, public_url, surfaces, .. } = settings;
+        partitions::ensure(&store, clock.now()).await.context("make the partitions of the coming days")?;
         let engine = Engine::start(engine::Settings {
             store: store.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
-            public_url: settings.public_url.clone(),
+            public_url: public_url.clone(),
             sender: settings.sender,
         })
         .await
         .context("start the pipeline")?;
-        let (store, clock) = (store.clone(), clock.clone());
         let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
-        let takes_messages = settings.broker.is_some() && engine.sender.is_some();
-        let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());
+        let broker = settings.broker.filter(|_| engine.sender.is_some());
+        let readiness = Readiness::expecting(&parts(&engine, broker.is_some()), clock.now());
 
         let mut addresses = Vec::new();
-        for (listener, surface) in settings.surfaces {
+        for (listener, surface) in surfaces {
             addresses.push(listener.local_addr()?);
             let state = web::State {
                 store: store.clone(),
@@ -80,32 +79,22 @@ impl App {
                 flows: engine.flows.clone(),
                 live: engine.live.clone(),
                 keys: keys.clone(),
-                public_url: settings.public_url.clone(),
+                public_url: public_url.clone(),
                 readiness: readiness.clone(),
                 metrics: settings.metrics.clone(),
                 surface,
                 known_keys: web::KnownKeys::default(),
             };
-            let (router, stop) = (web::router(state), stop_taking.clone());
-            takers.spawn(async move {
-                if let Err(error) = web::serve(listener, router, stop).await {
-                    tracing::error!(error = &error as &dyn std::error::Error, "HTTP is not served any more");
-                }
-            });
+            takers.spawn(serve(listener, web::router(state), stop_taking.clone()));
         }
 
         let (take, may_take) = watch::channel(true);
-        let mut health = None;
-        let publisher = settings.broker.filter(|_| takes_messages).map(|options| {
-            let (current, old) = keys.origin_keys();
-            let publisher = broker::Publisher::new(options.clone(), broker::OriginKeys::new(current, old));
-            let worker =
-                broker::Worker::new(options, clock.clone(), engine.intake.clone(), publisher.clone());
-            health = Some(worker.health());
+        let broker = broker.map(|options| take_messages(options, &clock, (&engine, &keys)));
+        let (publisher, worker) = broker.unzip();
+        let health = worker.as_ref().map(broker::Worker::health);
+        if let Some(worker) = worker {
             takers.spawn(worker.run(may_take, stop_taking.clone()));
-            publisher
-        });
-
+        }
         let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
         let chores = Upkeep {
             store: store.clone(),
@@ -117,6 +106,7 @@ impl App {
             max_due: settings.max_due,
             retention: settings.retention,
             live: engine.live.clone(),
+            metrics: settings.metrics,
         };
         upkeep::start(chores, &upkeep, &stop_upkeep);
         Ok(Self { addresses, engine, stop_taking, takers, stop_upkeep, upkeep, publisher, store })
@@ -140,10 +130,27 @@ impl App {
     }
 }
 
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = web::serve(listener, router, stop).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "HTTP is not served any more");
+    }
+}
+
+fn take_messages(
+    options: broker::Options,
+    clock: &Clock,
+    (engine, keys): (&Engine, &Keyring),
+) -> (broker::Publisher, broker::Worker) {
+    let (current, old) = keys.origin_keys();
+    let publisher = broker::Publisher::new(options.clone(), broker::OriginKeys::new(current, old));
+    let worker = broker::Worker::new(options, clock.clone(), engine.intake.clone(), publisher.clone());
+    (publisher, worker)
+}
+
 fn parts(engine: &Engine, takes_messages: bool) -> Vec<Part> {
     let mut parts = vec![Part::Database];
     if engine.sender.is_some() {
-        parts.push(Part::Lease);
+        parts.push(Part::WorkerLease);
     }
     if takes_messages {
         parts.push(Part::Broker);

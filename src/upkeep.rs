@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use metrics::gauge;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,7 @@ pub struct Upkeep {
     /// Whether messages are taken from the broker.
     pub take: watch::Sender<bool>,
     pub max_due: i64,
+    pub metrics: PrometheusHandle,
     pub retention: Duration,
 }
 
@@ -55,6 +57,8 @@ pub fn start(upkeep: Upkeep, tasks: &TaskTracker, stop: &CancellationToken) {
     let (one, until) = (upkeep.clone(), stop.clone());
     tasks.spawn(async move {
         while !is_stopped_within(&until, SWEEP).await {
+            // Or histograms would grow between two scrapes.
+            one.metrics.run_upkeep();
             report("expiry and gauges", one.sweep().await);
         }
     });
@@ -93,7 +97,11 @@ impl Upkeep {
         match health {
             BrokerHealth::Consuming => self.readiness.ready(Part::Broker),
             BrokerHealth::Paused => {
-                self.readiness.not_ready(Part::Broker, "no messages are taken: too many dispatches are due", now);
+                self.readiness.not_ready(
+                    Part::Broker,
+                    "no messages are taken: too many dispatches are due",
+                    now,
+                );
             }
             BrokerHealth::Blocked { reason } => {
                 let why = format!("refused messages wait, the broker takes no publishes: {reason}");

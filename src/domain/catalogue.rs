@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::id::{AutomationId, IntegrationId, ProjectId};
+pub use super::settings::{Brand, Settings};
 use super::token::Purpose;
 
 /// How old an event may be for a mail: 2 h where a token is issued.
@@ -39,26 +38,6 @@ pub struct Project {
     pub paused: bool,
     /// Enabled and disabled ones, by event type, in the order of their names.
     pub automations: HashMap<String, Vec<Arc<Automation>>>,
-}
-
-/// What a project may set.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct Settings {
-    pub link_hosts: Vec<String>,
-    pub brand: Brand,
-}
-
-/// How the project's mails and pages look.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct Brand {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub color: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub logo_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub footer: Option<String>,
 }
 
 /// A stored rule.

@@ -1,13 +1,17 @@
 //! Values and pure rules of the product: no I/O, no async, no SQL, no HTTP. Everything else may know this.
 
 pub mod address;
+pub mod api_key;
 pub mod catalogue;
 pub mod change;
 pub mod clock;
 pub mod dispatch;
+pub mod duration;
 pub mod event;
 pub mod id;
 pub mod keys;
+pub mod link;
 pub mod member;
 pub mod password;
+pub mod settings;
 pub mod token;

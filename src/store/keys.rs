@@ -27,6 +27,12 @@ pub async fn list(c: &mut Connection, project: Uuid) -> Result<Vec<StoredKey>, S
     Ok(sqlx::query_as::<Db, StoredKey>(sql).bind(project).fetch_all(c).await?)
 }
 
+/// The project of a key.
+pub async fn project(c: &mut Connection, id: Uuid) -> Result<Option<Uuid>, StoreError> {
+    let sql = "select project_id from api_keys where id = $1";
+    Ok(sqlx::query_scalar::<Db, Uuid>(sql).bind(id).fetch_optional(c).await?)
+}
+
 /// `false` when there is no such key.
 pub async fn revoke(c: &mut Connection, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
     let sql = "update api_keys set revoked_at = coalesce(revoked_at, $2) where id = $1";

@@ -16,6 +16,8 @@ macro_rules! query_files {
             texts.$choose
         }
 
+        #[path = "audit.rs"]
+        pub mod audit;
         #[path = "captures.rs"]
         pub mod captures;
         #[path = "catalogue.rs"]

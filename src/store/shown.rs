@@ -61,6 +61,14 @@ pub struct StoredAttempt {
     pub reply: Option<String>,
 }
 
+/// A try after the first, with the dispatch that it was a try at.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredAttemptOf {
+    pub dispatch_id: Uuid,
+    #[sqlx(flatten)]
+    pub attempt: StoredAttempt,
+}
+
 /// A key as shown; the key itself was shown once.
 #[derive(sqlx::FromRow, Clone)]
 pub struct StoredKey {
@@ -78,4 +86,16 @@ pub struct StoredCapture {
     pub dispatch_id: Uuid,
     pub captured_at: DateTime<Utc>,
     pub sealed: Vec<u8>,
+}
+
+/// Who changed what.
+#[derive(sqlx::FromRow, Clone)]
+pub struct AuditEntry {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub client: Option<String>,
 }

@@ -1,0 +1,235 @@
+//! The command line: what may be said, what each command needs, and how it ends. One file a command. Must not
+//! know how anything is done that another part of the program does.
+
+mod api_key;
+mod apply;
+mod destination;
+mod dev;
+mod migrate;
+pub mod output;
+mod publish;
+mod render;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, KEYS, Needs, Problem, Sources};
+use crate::domain::clock::Clock;
+use crate::store::Store;
+
+/// The command did not do what it was told.
+pub const FAILED: u8 = 1;
+/// The command line says something wrong.
+pub const WRONG_USE: u8 = 2;
+/// The configuration is wrong.
+pub const WRONG_CONFIGURATION: u8 = 64;
+
+/// What the command line says that clap could not see to be wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUse(pub String);
+
+/// Account events become single-use tokens and e-mails.
+#[derive(Parser)]
+#[command(name = "signalpost", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything in one process on embedded parts, mail kept in the console's mailbox
+    #[command(after_help = "Example:\n  signalpost dev")]
+    Dev,
+    /// API, hosted pages and worker in one process
+    #[command(after_help = "Example:\n  signalpost serve --migrate\n  signalpost serve --only worker")]
+    Serve {
+        /// One half only
+        #[arg(long, value_enum)]
+        only: Option<Half>,
+        /// Bring the database's schema up first
+        #[arg(long)]
+        migrate: bool,
+    },
+    /// Bring the database to this program's schema
+    #[command(
+        after_help = "Example:\n  signalpost migrate --database-url postgres://signalpost@db/signalpost"
+    )]
+    Migrate,
+    /// Make a project what a TOML file says; what the file omits stays
+    #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
+    Apply(apply::Args),
+    /// Publish an event, to the broker if one is configured, else into the database
+    #[command(
+        after_help = "Examples:\n  signalpost publish account.password-reset-requested --data '{\"member\":\"elon\"}'\n  \
+                            signalpost publish --project acme --file events.jsonl"
+    )]
+    Publish(publish::Args),
+    /// Keys for the HTTP API
+    #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
+    ApiKey(api_key::Args),
+    /// Write every built-in e-mail with sample data
+    #[command(after_help = "Example:\n  signalpost render --all --out /tmp/mails")]
+    Render(render::Args),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Half {
+    Http,
+    Worker,
+}
+
+/// A command line that was understood.
+pub struct Invocation {
+    command: Command,
+    flags: BTreeMap<String, String>,
+    file: Option<String>,
+}
+
+/// What a command works with.
+struct Context {
+    config: Config,
+    environment: BTreeMap<String, String>,
+    clock: Clock,
+}
+
+impl Invocation {
+    /// Reads the arguments. The error knows its exit code: asking for help is none.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(arguments)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        let text = |name: &str| matches.get_one::<String>(name).cloned();
+        let flags = KEYS.iter().filter_map(|key| Some((key.flag.to_owned(), text(key.flag)?)));
+        Ok(Self { command: cli.command, flags: flags.collect(), file: text("config") })
+    }
+
+    /// Reads the configuration that the command needs.
+    pub fn configuration(&self, environment: &BTreeMap<String, String>) -> Result<Config, Vec<Problem>> {
+        let needs = self.command.needs();
+        let read =
+            |file| Sources { flags: self.flags.clone(), environment: environment.clone(), file, needs };
+        match config::read_named(self.file.as_deref().map(Path::new)) {
+            Ok(file) => Config::resolve(&read(file)),
+            // The rest is told too.
+            Err(problem) => {
+                let others = Config::resolve(&read(None)).err().unwrap_or_default();
+                Err(std::iter::once(problem).chain(others).collect())
+            }
+        }
+    }
+
+    /// Does it.
+    pub async fn run(self, config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<()> {
+        let context = Context { config, environment, clock: Clock::system() };
+        match self.command {
+            Command::Dev => dev::run(&context).await,
+            Command::Serve { only, migrate } => {
+                let http = !matches!(only, Some(Half::Worker));
+                let worker = !matches!(only, Some(Half::Http));
+                serve::run(&context, serve::Halves { http, worker }, migrate).await
+            }
+            Command::Migrate => migrate::run(&context).await,
+            Command::Apply(args) => apply::run(&context, args).await,
+            Command::Publish(args) => publish::run(&context, args).await,
+            Command::ApiKey(args) => api_key::run(&context, args).await,
+            Command::Render(args) => render::run(&args),
+        }
+    }
+}
+
+impl Command {
+    fn needs(&self) -> Needs {
+        match self {
+            // `apply` seals passwords, and links go to the public host if the project names no other.
+            Self::Serve { .. } | Self::Apply(_) => Needs { secret_key: true, public_url: true },
+            _ => Needs::default(),
+        }
+    }
+}
+
+/// The commands, and one global flag for each configuration key.
+fn command() -> clap::Command {
+    let file = Arg::new("config").long("config").value_name("FILE").global(true);
+    let file = file.help("TOML file with the configuration [default: signalpost.toml if it is there]");
+    let flags = KEYS.iter().map(|key| {
+        let default = key.default.map(|text| format!(" [default: {text}]")).unwrap_or_default();
+        let help = format!("{}{default} [env: {}]", key.help, key.variable());
+        let arg = Arg::new(key.flag).long(key.flag).value_name("VALUE").global(true);
+        arg.help(help).help_heading("Configuration").hide_short_help(true)
+    });
+    Cli::command().arg(file.help_heading("Configuration")).args(flags)
+}
+
+/// Reaches the database and makes sure that its schema is this program's.
+async fn open_store(context: &Context) -> anyhow::Result<Store> {
+    let store = connect(context).await?;
+    let missing = store.missing_migrations().await.context("the database's schema could not be looked at")?;
+    if missing > 0 {
+        bail!("the database's schema is older than this program: run `signalpost migrate` first");
+    }
+    Ok(store)
+}
+
+async fn connect(context: &Context) -> anyhow::Result<Store> {
+    let url = &context.config.database_url;
+    url.make_directory().with_context(|| format!("the directory of {} could not be made", url.shown()))?;
+    Store::connect(url.expose())
+        .await
+        .with_context(|| format!("the database {} could not be reached", url.shown()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Invocation, clap::Error> {
+        Invocation::read(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        fn look(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("signalpost "), "{}", sub.get_name());
+                look(sub);
+            }
+        }
+        look(&command());
+    }
+
+    #[test]
+    fn a_key_is_a_flag_before_and_after_the_command() {
+        for line in ["signalpost --prefetch 5 migrate", "signalpost migrate --prefetch=5"] {
+            assert_eq!(read(line).ok().unwrap().flags["prefetch"], "5", "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_use_is_refused() {
+        for line in [
+            "signalpost",
+            "signalpost fly",
+            "signalpost serve --only cook",
+            "signalpost publish",
+            "signalpost publish a.b",
+            "signalpost publish a.b --data {} --file x",
+            "signalpost api-key",
+            "signalpost render --out x",
+            "signalpost apply",
+        ] {
+            assert!(read(line).is_err_and(|error| error.exit_code() == i32::from(WRONG_USE)), "{line}");
+        }
+    }
+}

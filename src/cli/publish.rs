@@ -1,0 +1,194 @@
+//! `signalpost publish`: one event of the command line, or a file of CloudEvents, one a line, in their order.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, stdin};
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::destination::Destination;
+use super::{Context, WrongUse, output};
+use crate::domain::event::{Incoming, MAX_ATTRIBUTE, MAX_MESSAGE, Planned};
+
+/// The source of an event that names none.
+const SOURCE: &str = "cli";
+/// Progress is told every so many lines.
+const PROGRESS: usize = 1000;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Type of the event; one without a dot is read as account.TYPE
+    #[arg(value_name = "TYPE", requires = "data", required_unless_present = "file", conflicts_with = "file")]
+    kind: Option<String>,
+    /// What it says, as a JSON object
+    #[arg(long, value_name = "JSON", requires = "kind", conflicts_with = "file")]
+    data: Option<String>,
+    /// Slug of the project
+    #[arg(long, default_value = "default")]
+    project: String,
+    /// The event's id; the same id again changes nothing [default: a new UUID, which is printed]
+    #[arg(long, conflicts_with = "file")]
+    id: Option<String>,
+    /// CloudEvents in JSON, one a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    match &args.file {
+        Some(file) => publish_file(context, file, &args.project).await,
+        None => publish_one(context, args).await,
+    }
+}
+
+async fn publish_one(context: &Context, args: Args) -> anyhow::Result<()> {
+    let wrong = |what: String| anyhow::Error::new(WrongUse(what));
+    let data: Value = serde_json::from_str(args.data.as_deref().unwrap_or_default())
+        .map_err(|error| wrong(format!("--data is not JSON: {error}")))?;
+    let id = args.id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+    let event = json!({"specversion": "1.0", "type": args.kind, "source": SOURCE, "id": id, "data": data});
+    let incoming = read_event(event, &args.project, context.clock.now()).map_err(wrong)?;
+    let destination = Destination::open(context).await?;
+    let planned = destination.publish(incoming).await;
+    destination.close().await;
+    let planned = planned?;
+    if let Some(planned) = planned {
+        output::tell(&told(&planned).map_err(anyhow::Error::msg)?);
+    }
+    if args.id.is_none() {
+        output::line(&id)?;
+    }
+    Ok(())
+}
+
+/// One after the other: events of one member must not overtake each other.
+async fn publish_file(context: &Context, file: &str, project: &str) -> anyhow::Result<()> {
+    let lines: Box<dyn BufRead> = match file {
+        "-" => Box::new(stdin().lock()),
+        name => {
+            let opened = File::open(name).with_context(|| format!("{name} could not be opened"))?;
+            Box::new(BufReader::new(opened))
+        }
+    };
+    let destination = Destination::open(context).await?;
+    let (mut published, mut refused) = (0, 0);
+    for (number, line) in lines.lines().enumerate() {
+        let number = number + 1;
+        let line = line.with_context(|| format!("line {number} could not be read"))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let ending = match read_line(&line, project, context.clock.now()) {
+            Ok(incoming) => {
+                let planned = destination.publish(incoming).await;
+                let planned = planned.with_context(|| format!("line {number} was not published"))?;
+                planned.map_or(Ok(String::new()), |planned| told(&planned))
+            }
+            Err(what) => Err(what),
+        };
+        match ending {
+            Ok(_) => published += 1,
+            Err(what) => {
+                refused += 1;
+                output::tell(&format!("line {number}: {what}"));
+            }
+        }
+        if (published + refused) % PROGRESS == 0 {
+            output::tell(&format!("{published} published, {refused} refused"));
+        }
+    }
+    destination.close().await;
+    output::tell(&format!("{published} published, {refused} refused"));
+    if refused > 0 {
+        bail!("{refused} of {} events were refused", published + refused);
+    }
+    Ok(())
+}
+
+fn told(planned: &Planned) -> Result<String, String> {
+    match planned {
+        Planned::Accepted { outcome, dispatches, .. } => {
+            Ok(format!("{outcome}, {} dispatches", dispatches.len()))
+        }
+        Planned::Duplicate { outcome, .. } => Ok(format!("known already: {outcome}")),
+        Planned::Refused { refusal, .. } => {
+            Err(format!("refused as {}: {}", refusal.reason.name(), refusal.detail))
+        }
+    }
+}
+
+fn read_line(line: &str, project: &str, now: DateTime<Utc>) -> Result<Incoming, String> {
+    if line.len() > MAX_MESSAGE {
+        return Err(format!("is longer than {MAX_MESSAGE} octets"));
+    }
+    read_event(serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?, project, now)
+}
+
+/// Reads an event of JSON (CloudEvents 1.0). One that names its project goes there.
+fn read_event(event: Value, project: &str, now: DateTime<Utc>) -> Result<Incoming, String> {
+    let Value::Object(mut event) = event else { return Err("is not a JSON object".to_owned()) };
+    if text(&event, "specversion")?.is_some_and(|version| version != "1.0") {
+        return Err("`specversion` is not `1.0`".to_owned());
+    }
+    let kind = text(&event, "type")?.ok_or("`type` is missing")?;
+    let time = text(&event, "time")?.map(|time| time.parse().map_err(|_| "`time` is not RFC 3339"));
+    Ok(Incoming {
+        project: text(&event, "project")?.unwrap_or_else(|| project.to_owned()),
+        source: text(&event, "source")?.unwrap_or_else(|| SOURCE.to_owned()),
+        id: text(&event, "id")?.ok_or("`id` is missing")?,
+        kind: if kind.contains('.') { kind } else { format!("account.{kind}") },
+        time: time.transpose()?.unwrap_or(now),
+        received_at: now,
+        traceparent: text(&event, "traceparent")?,
+        data: event.remove("data").ok_or("`data` is missing")?,
+    })
+}
+
+fn text(event: &Map<String, Value>, field: &str) -> Result<Option<String>, String> {
+    match event.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_ATTRIBUTE => {
+            Ok(Some(text.clone()))
+        }
+        Some(_) => Err(format!("`{field}` is not a string of 1 to {MAX_ATTRIBUTE} octets")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Result<Incoming, String> {
+        read_line(text, "acme", DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_line_is_a_cloud_event() {
+        let read =
+            line(r#"{"specversion":"1.0","type":"deleted","id":"7","data":{"member":"elon"}}"#).unwrap();
+        assert_eq!(
+            (read.kind.as_str(), read.project.as_str(), read.source.as_str()),
+            ("account.deleted", "acme", "cli")
+        );
+        let other = line(r#"{"type":"a.b","id":"7","project":"shop","source":"s","data":1}"#).unwrap();
+        assert_eq!((other.project.as_str(), other.source.as_str()), ("shop", "s"));
+    }
+
+    #[test]
+    fn a_wrong_line_names_its_field() {
+        for (text, field) in [
+            ("7", "object"),
+            ("{", "JSON"),
+            (r#"{"id":"7","data":1}"#, "`type`"),
+            (r#"{"type":"a.b","data":1}"#, "`id`"),
+            (r#"{"type":"a.b","id":7,"data":1}"#, "`id`"),
+            (r#"{"type":"a.b","id":"7"}"#, "`data`"),
+            (r#"{"type":"a.b","id":"7","time":"now","data":1}"#, "`time`"),
+            (r#"{"specversion":"0.3","type":"a.b","id":"7","data":1}"#, "`specversion`"),
+        ] {
+            assert!(line(text).unwrap_err().contains(field), "{text}");
+        }
+    }
+}

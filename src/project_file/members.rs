@@ -1,0 +1,116 @@
+//! Members of a file: read by the rules of `account.created`, and laid over what is stored.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::plan::Planning;
+use super::read::put_text;
+use crate::domain::address::fold;
+use crate::domain::change::{Change, Profile};
+use crate::domain::id;
+use crate::domain::member::Member;
+
+const FIELDS: [&str; 6] = ["username", "email", "first_name", "last_name", "locale", "is_admin"];
+
+/// What the file says of one.
+pub(super) struct MemberEntry {
+    pub(super) place: String,
+    pub(super) profile: Profile,
+}
+
+impl MemberEntry {
+    /// `None`: it is wrong, or has no name under which it could be found.
+    pub(super) fn read(mut fields: Fields<'_>) -> Option<Self> {
+        let taken = fields.rest(&FIELDS);
+        let place = fields.place.clone();
+        if !taken.contains_key("username") {
+            fields.wrong("username", "is missing");
+        }
+        let profile = match Change::read("account.created", &Value::Object(taken)) {
+            Ok(Change::Created(profile)) => Some(profile),
+            Ok(_) => None,
+            Err(refusal) => {
+                let field = refusal.field.unwrap_or_default();
+                let detail = refusal.detail.strip_prefix(&format!("`{field}` ")).map(str::to_owned);
+                fields.wrong(&field, detail.unwrap_or(refusal.detail));
+                None
+            }
+        };
+        fields.end();
+        let profile = profile.filter(|profile| profile.username.is_some())?;
+        Some(Self { place, profile })
+    }
+
+    /// What it is found by.
+    pub(super) fn key(&self) -> String {
+        self.profile.username.as_deref().map(fold).unwrap_or_default()
+    }
+
+    /// The member as it shall be.
+    pub(super) fn over(&self, planning: &Planning<'_>, all: &[Member]) -> Option<Member> {
+        let key = self.key();
+        let is_live = |member: &&Member| member.is_live();
+        let stored = all.iter().filter(is_live).find(|member| fold(&member.username) == key);
+        let address = self.profile.email.as_ref();
+        let taken = address.and_then(|address| {
+            all.iter().filter(is_live).find(|member| fold(&member.email) == address.key())
+        });
+        if taken.is_some_and(|taken| stored.is_none_or(|stored| stored.id != taken.id)) {
+            planning.wrong(&self.place, "email", "is the address of another member");
+            return None;
+        }
+        match (stored, address) {
+            // A change of the address ends tokens, cancels mail and tells both addresses: an event does that.
+            (Some(stored), Some(address)) if fold(&stored.email) != address.key() => {
+                planning.wrong(
+                    &self.place,
+                    "email",
+                    "is not the stored one; change it by `account.email-changed`",
+                );
+                None
+            }
+            (None, None) => {
+                planning.wrong(&self.place, "email", "is required");
+                None
+            }
+            (stored, _) => Some(self.written(planning, stored)),
+        }
+    }
+
+    fn written(&self, planning: &Planning<'_>, stored: Option<&Member>) -> Member {
+        let now = planning.applying.now;
+        let profile = &self.profile;
+        let mut member = stored.cloned().unwrap_or_else(|| Member {
+            project_id: planning.project,
+            id: format!("mem_{}", id::new_at(now).simple()),
+            username: profile.username.clone().unwrap_or_default(),
+            email: profile.email.as_ref().map(ToString::to_string).unwrap_or_default(),
+            first_name: None,
+            last_name: None,
+            locale: None,
+            is_admin: false,
+            on_vacation: false,
+            auto_replies: 0,
+            applied_at: now,
+            tokens_ended_at: None,
+            deleted_at: None,
+            created_at: now,
+        });
+        put_text(&mut member.first_name, profile.first_name.as_ref());
+        put_text(&mut member.last_name, profile.last_name.as_ref());
+        put_text(&mut member.locale, profile.locale.as_ref());
+        member.is_admin = profile.is_admin.unwrap_or(member.is_admin);
+        member
+    }
+}
+
+/// What differs, by the names of the file.
+pub(super) fn changed(old: &Member, new: &Member) -> Vec<&'static str> {
+    let pairs = [
+        ("first_name", old.first_name != new.first_name),
+        ("last_name", old.last_name != new.last_name),
+        ("locale", old.locale != new.locale),
+        ("is_admin", old.is_admin != new.is_admin),
+    ];
+    pairs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+}

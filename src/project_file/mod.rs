@@ -1,0 +1,200 @@
+//! A project as a TOML file: read, compared with what is stored, written in one transaction. Keyed by name, and
+//! idempotent. What the file omits stays, whole records and single fields alike; an optional text is taken away
+//! by an empty one.
+//!
+//! 1. `read` makes the file's fields into values; 2. `plan` compares them with what is stored; 3. this file
+//!    does both under the catalogue's lock and writes.
+//!
+//! Every problem of both steps is told in one go.
+//! Must not know who calls it.
+
+mod automations;
+mod fields;
+mod integrations;
+mod members;
+mod plan;
+mod read;
+mod smtp_url;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+pub use fields::Problem;
+use plan::{Plan, Stored};
+use read::ProjectFile;
+
+use crate::domain::address::fold;
+use crate::domain::id::{self, ProjectId};
+use crate::domain::keys::Keyring;
+use crate::store::rows::{MemberKey, MemberRow};
+use crate::store::shown::AuditEntry;
+use crate::store::{Store, StoreError, Tx, db};
+
+/// The project that `dev` starts with.
+const DEFAULT: &str = include_str!("default.toml");
+const DEFAULT_SLUG: &str = "default";
+
+/// What a file is applied with.
+pub struct Applying<'a> {
+    pub store: &'a Store,
+    pub keys: &'a Keyring,
+    pub now: DateTime<Utc>,
+    /// Where links go if the project names no other host.
+    pub public_host: &'a str,
+    /// What `${NAME}` in a URL stands for.
+    pub environment: &'a BTreeMap<String, String>,
+}
+
+/// What became of a record of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `project`, `integration`, `automation` or `member`.
+    pub kind: &'static str,
+    pub name: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Created,
+    /// These of its fields.
+    Changed(Vec<&'static str>),
+    Unchanged,
+    /// A built-in automation that one of the file stands in for.
+    Retired,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quote = if self.name.contains(char::is_whitespace) { "\"" } else { "" };
+        write!(f, "{} {quote}{}{quote}: ", self.kind, self.name)?;
+        match &self.verdict {
+            Verdict::Created => f.write_str("created"),
+            Verdict::Changed(fields) => write!(f, "changed ({})", fields.join(", ")),
+            Verdict::Unchanged => f.write_str("unchanged"),
+            Verdict::Retired => f.write_str("retired"),
+        }
+    }
+}
+
+/// A file that was not applied, not even in part.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("the file is wrong in {} places", .0.len())]
+    Wrong(Vec<Problem>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes the project what the file says, or with `dry_run` only tells what would change.
+pub async fn apply(applying: &Applying<'_>, text: &str, dry_run: bool) -> Result<Vec<Change>, ApplyError> {
+    let problems = fields::Problems::default();
+    let variable = |name: &str| applying.environment.get(name).cloned();
+    let Some(file) = ProjectFile::read(text, &variable, &problems) else {
+        return Err(ApplyError::Wrong(problems.take()));
+    };
+    let mut tx = applying.store.begin().await?;
+    // First of all: two of these at once wait here for each other.
+    db!(tx, catalogue::raise_revision())?;
+    let stored = stored(&mut tx, &file).await?;
+    let plan = plan::plan(applying, &file, &stored, &problems);
+    let problems = problems.take();
+    if !problems.is_empty() {
+        tx.rollback().await?;
+        return Err(ApplyError::Wrong(problems));
+    }
+    let is_idle = plan.changes.iter().all(|change| change.verdict == Verdict::Unchanged);
+    if dry_run || is_idle {
+        tx.rollback().await?;
+        return Ok(plan.changes);
+    }
+    write(&mut tx, &plan, applying.now).await?;
+    tx.commit().await?;
+    Ok(plan.changes)
+}
+
+/// Makes the project of `dev`, unless there is one: what was changed in it since stays.
+pub async fn ensure_default(applying: &Applying<'_>) -> Result<Vec<Change>, ApplyError> {
+    let mut c = applying.store.read().await?;
+    let found = db!(c, catalogue::project_id(DEFAULT_SLUG))?;
+    drop(c);
+    if found.is_some() {
+        return Ok(Vec::new());
+    }
+    apply(applying, DEFAULT, false).await
+}
+
+async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
+    let slug = file.slug.as_deref().unwrap_or_default();
+    let projects = db!(tx, catalogue::projects())?;
+    let Some(project) = projects.into_iter().find(|project| project.slug == slug) else {
+        return Ok(Stored::default());
+    };
+    let settings = serde_json::from_str(&project.settings);
+    let settings = settings.map_err(|_| StoreError::Unreadable("settings of a project"))?;
+    let integrations = db!(tx, catalogue::integrations())?;
+    let automations = db!(tx, catalogue::automations())?;
+    let keys = member_keys(project.id, file);
+    Ok(Stored {
+        integrations: integrations.into_iter().filter(|one| one.project_id == project.id).collect(),
+        automations: automations
+            .into_iter()
+            .filter(|(of, _)| *of == project.id)
+            .map(|(_, one)| one)
+            .collect(),
+        members: db!(tx, members::lock(&keys))?,
+        project: Some((project, settings)),
+    })
+}
+
+/// Both ways in which the file's members can be there already, in the order in which locks are taken.
+fn member_keys(project: ProjectId, file: &ProjectFile) -> Vec<MemberKey> {
+    let key = |kind, key: &str| MemberKey { project: project.0, kind, key: fold(key) };
+    let names = file.members.iter().filter_map(|member| member.profile.username.as_deref());
+    let addresses = file.members.iter().filter_map(|member| member.profile.email.as_ref());
+    let mut keys: Vec<_> = names.map(|name| key("username", name)).collect();
+    keys.extend(addresses.map(|address| key("email", address.as_str())));
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let project = plan.project.id;
+    db!(tx, catalogue::put_project(&plan.project, now))?;
+    for integration in &plan.integrations {
+        db!(tx, catalogue::put_integration(integration))?;
+    }
+    for retired in &plan.retired {
+        db!(tx, catalogue::retire_automation(project, *retired, now))?;
+    }
+    for automation in &plan.automations {
+        db!(tx, catalogue::put_automation(project, automation))?;
+    }
+    let rows = plan.members.iter().map(MemberRow::of);
+    let rows = rows.collect::<Vec<_>>();
+    db!(tx, members::put(&rows))?;
+    for change in plan.changes.iter().filter(|change| change.verdict != Verdict::Unchanged) {
+        let action = match change.verdict {
+            Verdict::Created => "created",
+            Verdict::Retired => "retired",
+            Verdict::Changed(_) | Verdict::Unchanged => "changed",
+        };
+        let entry = AuditEntry {
+            id: id::new_at(now),
+            project_id: project.0,
+            at: now,
+            actor: "apply".to_owned(),
+            action: format!("{}.{action}", change.kind),
+            subject: change.to_string(),
+            client: None,
+        };
+        db!(tx, audit::insert(&entry))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The program as its users meet it: what it prints, where, and how it ends. No service is needed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const KEY: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+const ACME: &str = "[project]\nslug = 'acme'\n[[integrations]]\nname = 'main'\n\
+                    url = 'smtp://u:${SMTP_PASSWORD}@mail.example.com'\nfrom = 'Acme <no-reply@acme.example>'\n";
+
+/// A directory in which the program runs, with nothing of this process's environment.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn migrated() -> Self {
+        let place = Self::new();
+        let done = place.run(&["migrate"]);
+        assert_eq!((code(&done), out(&done).as_str()), (0, "1 migration applied\n"), "{}", err(&done));
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path().join(file), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalpost"));
+        command.args(arguments).current_dir(self.path()).env_clear().env("SIGNALPOST_SECRET_KEY", KEY);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn every_help_has_an_example_and_ends_well() {
+    let place = Place::new();
+    for command in [
+        "dev",
+        "serve",
+        "migrate",
+        "apply",
+        "publish",
+        "api-key",
+        "api-key create",
+        "api-key list",
+        "api-key revoke",
+        "render",
+    ] {
+        let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let help = place.run(&words);
+        assert_eq!(code(&help), 0, "{command}");
+        assert!(
+            out(&help).contains(&format!("signalpost {command}")) && out(&help).contains("Example"),
+            "{command}"
+        );
+        assert!(out(&help).contains("SIGNALPOST_DATABASE_URL"), "{command}");
+    }
+    assert!(place.path().read_dir().unwrap().next().is_none(), "asking for help writes nothing");
+}
+
+#[test]
+fn wrong_use_ends_with_2_and_says_so_on_standard_error() {
+    let place = Place::new();
+    for arguments in [
+        &[] as &[&str],
+        &["fly"],
+        &["serve", "--only", "cook"],
+        &["publish", "account.deleted"],
+        &["publish", "account.deleted", "--data", "{"],
+        &["api-key", "create", "acme", "--scope", "everything"],
+        &["api-key", "revoke", "dsp_1"],
+    ] {
+        let done = place.run(arguments);
+        assert_eq!(code(&done), 2, "{arguments:?}: {}", err(&done));
+        assert!(out(&done).is_empty() && !err(&done).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn wrong_configuration_ends_with_64_and_names_every_key_at_once() {
+    let place = Place::new();
+    place.write(
+        "signalpost.toml",
+        "prefetch = 'many'\ncolour = 'blue'\namqp_url = 'http://u:hunter2@broker'\n",
+    );
+    let mut command = place.command(&["serve", "--retention", "soon", "--http-addr", "0.0.0.0:8025"]);
+    let done =
+        command.env("SIGNALPOST_SECRET_KEY", "hunter2").env("SIGNALPOST_MAX_DUE", "-1").output().unwrap();
+    assert_eq!(code(&done), 64);
+    let told = err(&done);
+    for part in [
+        "SIGNALPOST_PREFETCH (`prefetch` in signalpost.toml)",
+        "`colour` (signalpost.toml)",
+        "SIGNALPOST_AMQP_URL (`amqp_url` in signalpost.toml)",
+        "SIGNALPOST_RETENTION (flag --retention)",
+        "SIGNALPOST_MAX_DUE (environment)",
+        "SIGNALPOST_SECRET_KEY (environment)",
+        "SIGNALPOST_PUBLIC_URL (not given)",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+    assert_eq!(told.lines().count(), 8, "{told}");
+}
+
+#[test]
+fn a_secret_key_is_asked_for_with_the_way_to_make_one() {
+    let place = Place::new();
+    let done = place.command(&["serve"]).env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
+    assert_eq!(code(&done), 64);
+    assert!(err(&done).contains("openssl rand -base64 32"));
+}
+
+#[test]
+fn a_file_that_was_named_and_is_not_there_is_wrong_configuration() {
+    let done = Place::new().run(&["migrate", "--config", "gone.toml"]);
+    assert_eq!(code(&done), 64);
+    assert!(err(&done).contains("gone.toml (flag --config)"));
+}
+
+#[test]
+fn migrate_brings_the_schema_up_once() {
+    let place = Place::migrated();
+    assert_eq!(out(&place.run(&["migrate"])), "nothing to apply: the schema is up to date\n");
+}
+
+#[test]
+fn a_command_on_an_older_schema_says_what_to_do() {
+    let done = Place::new().run(&["api-key", "list", "acme"]);
+    assert_eq!(code(&done), 1);
+    assert!(err(&done).contains("error: ") && err(&done).contains("signalpost migrate"), "{}", err(&done));
+}
+
+#[test]
+fn a_failure_is_one_line_with_its_causes() {
+    let place = Place::new();
+    let done = place.run(&["migrate", "--database-url", "postgres://u:hunter2@127.0.0.1:1/d"]);
+    assert_eq!((code(&done), out(&done).as_str()), (1, ""));
+    let told = err(&done);
+    let line = told.lines().last().unwrap();
+    assert!(
+        line.starts_with("error: the database postgres://127.0.0.1:1/d") && line.contains(": caused by "),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn apply_tells_each_change_and_the_second_time_none() {
+    let place = Place::migrated();
+    place.write("acme.toml", ACME);
+    let apply = |arguments: &[&str]| {
+        let words = [&["apply", "acme.toml"], arguments].concat();
+        place.command(&words).env("SMTP_PASSWORD", "hunter2").output().unwrap()
+    };
+    let created = "project acme: created\nintegration main: created\nautomation \"Reset password\": created\n\
+                   automation \"Password changed\": created\n";
+    for arguments in [&["--dry-run"] as &[&str], &[]] {
+        let done = apply(arguments);
+        assert_eq!((code(&done), out(&done).as_str()), (0, created), "{}", err(&done));
+    }
+    assert_eq!(out(&apply(&[])), "project acme: unchanged\nintegration main: unchanged\n");
+}
+
+#[test]
+fn apply_tells_all_that_is_wrong_with_its_places() {
+    let place = Place::migrated();
+    place.write("acme.toml", &format!("{ACME}rate = '5/s'\n[[members]]\nusername = 'a@b'\n"));
+    let done = place.run(&["apply", "acme.toml"]);
+    assert_eq!((code(&done), out(&done).as_str()), (1, ""));
+    for part in [
+        "integrations[0].url: needs the environment variable SMTP_PASSWORD",
+        "integrations[0].rate: is not supported yet",
+        "members[0].username: ",
+        "error: acme.toml was not applied",
+    ] {
+        assert!(err(&done).contains(part), "{part} in {}", err(&done));
+    }
+}
+
+#[test]
+fn an_api_key_stands_alone_on_the_last_line_and_is_shown_once() {
+    let place = Place::migrated();
+    place.write("acme.toml", "[project]\nslug = 'acme'\nbuiltin_automations = false\n");
+    assert_eq!(code(&place.run(&["apply", "acme.toml"])), 0);
+    let made = place.run(&["api-key", "create", "acme", "--scope", "events:write", "--name", "shop"]);
+    let text = out(&made);
+    let key = text.lines().last().unwrap();
+    assert!(key.starts_with("sp_") && key.len() == 46, "{text}");
+    let list = out(&place.run(&["api-key", "list", "acme", "--json"]));
+    let shown: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((&shown["name"], &shown["scopes"][0]), (&"shop".into(), &"events:write".into()));
+    assert!(!list.contains(key));
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(code(&place.run(&["api-key", "revoke", id])), 0);
+    assert!(out(&place.run(&["api-key", "list", "acme"])).contains("revoked"));
+    let unknown = place.run(&["api-key", "revoke", "key_00000000000000000000000000000000"]);
+    assert_eq!(code(&unknown), 1);
+    let nowhere = place.run(&["api-key", "create", "shop"]);
+    assert_eq!((code(&nowhere), err(&nowhere).as_str()), (1, "error: there is no project `shop`\n"));
+}
+
+#[test]
+fn render_writes_every_e_mail_twice() {
+    let place = Place::new();
+    let done = place.run(&["render", "--all", "--out", "mails"]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    for name in ["reset-password-confirm", "reset-password-confirm.forced", "change-password"] {
+        let html = std::fs::read_to_string(place.path().join(format!("mails/html/{name}.html"))).unwrap();
+        let text = std::fs::read_to_string(place.path().join(format!("mails/text/{name}.txt"))).unwrap();
+        assert!(html.contains("<html") && text.starts_with("Subject: "), "{name}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let place = Place::migrated();
+    let mut command = place.command(&["migrate"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!((code(&done), err(&done).as_str()), (0, ""));
+}
+
+#[test]
+fn the_database_of_a_fresh_directory_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::migrated();
+    let directory = place.path().join(".signalpost").metadata().unwrap();
+    assert_eq!(directory.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_wrong_line_of_a_file_of_events_is_told_by_its_number() {
+    let place = Place::migrated();
+    let mut command = place.command(&["publish", "--file", "-"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"\n{\"id\":\"7\"}\nnot json\n").unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(code(&done), 1);
+    assert!(err(&done).contains("line 2: `type` is missing") && err(&done).contains("line 3: is not JSON"));
+    assert!(err(&done).contains("0 published, 2 refused"), "{}", err(&done));
+}
