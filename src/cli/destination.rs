@@ -20,7 +20,7 @@ impl Destination {
             return Ok(Self::Broker(url.clone()));
         }
         let keyring = context.config.keyring();
-        let keyring = keyring.context("SIGNALPOST_SECRET_KEY is needed to publish into the database")?;
+        let keyring = keyring.context("SIGNALPOST_SECRET_KEY is missing")?;
         Ok(Self::Database(open_store(context).await?, Box::new(keyring)))
     }
 
