@@ -127,7 +127,10 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     match metadata.target() {
         target if target.starts_with("lapin::returned_messages") => false,
-        target if target.starts_with("sqlx::query") => *metadata.level() <= Level::WARN,
+        // And PostgreSQL's notices: `if not exists` tells each partition that is there already.
+        target if target.starts_with("sqlx::query") || target.starts_with("sqlx::postgres::notice") => {
+            *metadata.level() <= Level::WARN
+        }
         _ => true,
     }
 }

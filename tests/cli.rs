@@ -1,5 +1,7 @@
 //! The program as its users meet it: what it prints, where, and how it ends. No service is needed.
 
+#![expect(clippy::unwrap_used, reason = "what a test's own steps need is there, or the test fails")]
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -132,6 +134,14 @@ fn a_secret_key_is_asked_for_with_the_way_to_make_one() {
     let done = place.command(&["serve"]).env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
     assert_eq!(code(&done), 64);
     assert!(err(&done).contains("openssl rand -base64 32"));
+}
+
+#[test]
+fn publishing_needs_a_broker_or_a_key() {
+    let place = Place::new();
+    let mut command = place.command(&["publish", "account.deleted", "--data", "{}"]);
+    let done = command.env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
+    assert_eq!(code(&done), 64, "{}", err(&done));
 }
 
 #[test]

@@ -147,7 +147,10 @@ impl Command {
     fn needs(&self) -> Needs {
         match self {
             // `apply` seals passwords, and links go to the public host if the project names no other.
-            Self::Serve { .. } | Self::Apply(_) => Needs { secret_key: true, public_url: true },
+            Self::Serve { .. } | Self::Apply(_) => {
+                Needs { secret_key: true, public_url: true, ..Needs::default() }
+            }
+            Self::Publish(_) => Needs { broker_or_secret_key: true, ..Needs::default() },
             _ => Needs::default(),
         }
     }

@@ -171,7 +171,7 @@ pub const KEYS: [Key; 16] = [
         flag: "retention",
         default: Some("30d"),
         help: "How long events, dispatches and their identities are kept",
-        expected: "a duration from `1d` to `3650d`, such as `30d` or `48h`",
+        expected: "a duration from `1h` to `3650d`, such as `30d` or `12h`",
         is_secret: false,
         set: |config, text| retention(text).map(|kept| config.retention = kept),
     },

@@ -20,8 +20,8 @@ use crate::domain::keys::{Keyring, SecretKey};
 
 /// The file that is read if it is there and `--config` names no other.
 pub const DEFAULT_FILE: &str = "signalpost.toml";
-/// Retention drops whole days, so less than one cannot be kept to.
-const SHORTEST_RETENTION: Duration = Duration::from_hours(24);
+/// Beyond any retry of a publisher that must be seen as a duplicate.
+const SHORTEST_RETENTION: Duration = Duration::from_hours(1);
 const LONGEST_RETENTION: Duration = Duration::from_hours(24 * 3650);
 /// The longest part of a wrong value that is repeated, in characters.
 const LONGEST_REPEATED: usize = 60;
@@ -52,6 +52,8 @@ pub struct Config {
 #[derive(Clone, Copy, Default)]
 pub struct Needs {
     pub secret_key: bool,
+    /// Of the broker and the secret key at least one.
+    pub broker_or_secret_key: bool,
     pub public_url: bool,
 }
 
@@ -143,7 +145,9 @@ impl Config {
                 problems.push(missing("PUBLIC_URL", what));
             }
         }
-        if needs.secret_key && self.secret_key.is_none() && !is_told(problems, "SECRET_KEY") {
+        let has_broker = self.amqp_url.is_some() || is_told(problems, "AMQP_URL");
+        let needs_key = needs.secret_key || (needs.broker_or_secret_key && !has_broker);
+        if needs_key && self.secret_key.is_none() && !is_told(problems, "SECRET_KEY") {
             let what = "is required; `openssl rand -base64 32` makes one, which every process must share";
             problems.push(missing("SECRET_KEY", what));
         }

@@ -51,13 +51,11 @@ impl Planning<'_> {
 
     /// The integration of that name. Of one that is in the file and wrong, only its own problem is told.
     pub(super) fn integration(&self, place: &str, name: &str) -> Option<IntegrationId> {
-        match self.integrations.iter().find(|(of, _)| of == name) {
-            Some((_, id)) => *id,
-            None => {
-                self.wrong(place, "integration", format!("`{name}` is no integration of the project"));
-                None
-            }
+        let found = self.integrations.iter().find(|(of, _)| of == name);
+        if found.is_none() {
+            self.wrong(place, "integration", format!("`{name}` is no integration of the project"));
         }
+        found.and_then(|(_, id)| *id)
     }
 }
 
