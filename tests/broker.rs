@@ -82,11 +82,14 @@ impl Vhost {
         Client { connection, channel }
     }
 
-    /// Ready and unacknowledged ones.
+    /// Ready and unacknowledged ones, asked of the queue itself: `list_queues` tells what was seconds ago.
     fn messages(&self, queue: &str) -> usize {
-        let list = rabbitmqctl(&["list_queues", "-p", &self.name, "--no-table-headers", "name", "messages"]);
-        let found = list.lines().find_map(|line| line.strip_prefix(queue)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("{queue} is not in {list}"))
+        let ask = format!(
+            "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)), \
+             {{ok, {{_, N}}, _}} = ra:leader_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), N.",
+            self.name
+        );
+        rabbitmqctl(&["eval", &ask]).trim().parse().unwrap()
     }
 }
 
