@@ -1,6 +1,7 @@
 //! Values and pure rules of the product: no I/O, no async, no SQL, no HTTP. Everything else may know this.
 
 pub mod address;
+pub mod api_key;
 pub mod catalogue;
 pub mod change;
 pub mod clock;
