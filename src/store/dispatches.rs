@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::StoreError;
 use crate::store::rows::{DispatchRow, json};
-use crate::store::shown::{StoredAttempt, StoredDispatch};
+use crate::store::shown::{StoredAttempt, StoredAttemptOf, StoredDispatch};
 
 /// Writes what is owed.
 pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {
@@ -76,4 +76,25 @@ pub async fn list(
 pub async fn attempts(c: &mut Connection, id: Uuid) -> Result<Vec<StoredAttempt>, StoreError> {
     let sql = "select at, class, code, reply from attempts where dispatch_id = $1 order by number";
     Ok(sqlx::query_as::<Db, StoredAttempt>(sql).bind(id).fetch_all(c).await?)
+}
+
+/// The tries after the first of several dispatches of a project, in order.
+pub async fn attempts_of(
+    c: &mut Connection,
+    project: Uuid,
+    ids: &[Uuid],
+) -> Result<Vec<StoredAttemptOf>, StoreError> {
+    const SQL: &str = dialect(
+        "-- store.dispatches.attempts_of
+         select a.dispatch_id, a.at, a.class, a.code, a.reply from json_array_elements_text($2::text::json) k
+         join dispatches d on d.id = k.value::uuid and d.project_id = $1
+         join attempts a on a.dispatch_id = d.id order by a.dispatch_id, a.number",
+        "-- store.dispatches.attempts_of
+         select a.dispatch_id, a.at, a.class, a.code, a.reply from json_each($2) k
+         cross join dispatches d on d.id = unhex(k.value) and d.project_id = $1
+         cross join attempts a on a.dispatch_id = d.id order by a.dispatch_id, a.number",
+    );
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    let query = sqlx::query_as::<Db, StoredAttemptOf>(SQL).bind(project).bind(json(&ids));
+    Ok(query.fetch_all(c).await?)
 }

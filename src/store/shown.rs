@@ -61,6 +61,14 @@ pub struct StoredAttempt {
     pub reply: Option<String>,
 }
 
+/// A try after the first, with the dispatch that it was a try at.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredAttemptOf {
+    pub dispatch_id: Uuid,
+    #[sqlx(flatten)]
+    pub attempt: StoredAttempt,
+}
+
 /// A key as shown; the key itself was shown once.
 #[derive(sqlx::FromRow, Clone)]
 pub struct StoredKey {

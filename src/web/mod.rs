@@ -1,3 +1,131 @@
-//! Everything that speaks HTTP: the pages a person opens.
+//! Everything that speaks HTTP: the API, the pages that a mail's link opens, the mailbox, and what machines
+//! ask about the process. Knows the pipeline and the store; must not know the broker or how mail is sent.
+//!
+//! What happens to every request is in this file, outermost first: a span with the matched route (never the
+//! URI, which may hold a token), the security headers, a panic caught, 30 s at most.
 
+pub mod api;
+mod caller;
+mod console;
+mod error;
+mod extract;
+mod headers;
+pub mod health;
+mod hosted;
 pub mod pages;
+mod serve;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+pub use caller::KnownKeys;
+pub use serve::serve;
+
+use self::error::Problem;
+use self::health::Readiness;
+use crate::domain::clock::Clock;
+use crate::pipeline::Planner;
+use crate::pipeline::flows::Flows;
+use crate::pipeline::live::Live;
+use crate::store::Store;
+
+/// The longest that a request may take, its body included.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// What the HTTP side works with.
+pub struct State {
+    pub store: Store,
+    pub clock: Clock,
+    pub planner: Planner,
+    pub flows: Flows,
+    pub live: Live,
+    /// Base of every link; never taken from a request.
+    pub public_url: String,
+    pub readiness: Readiness,
+    pub metrics: PrometheusHandle,
+    pub surface: Surface,
+    /// Starts empty.
+    pub known_keys: KnownKeys,
+}
+
+/// What an address serves. With an administration address there are two, with different surfaces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Surface {
+    /// The API and the hosted pages.
+    pub api: bool,
+    /// Readiness and metrics.
+    pub admin: bool,
+    /// The mailbox, open to whoever is at this machine: for `dev` alone.
+    pub dev: bool,
+}
+
+/// The router of an address.
+pub fn router(state: State) -> Router {
+    let state = Arc::new(state);
+    let mut router = Router::new().route("/healthz", get(health::healthz));
+    if state.surface.admin {
+        router = router.merge(health::routes());
+    }
+    if state.surface.api {
+        router = router.merge(api::routes()).merge(hosted::routes());
+    }
+    if state.surface.dev {
+        router = router.merge(console::routes());
+    }
+    finished(router.with_state(state))
+}
+
+/// The router of a process that only works: it says how it is, and nothing else.
+pub fn probe_router(state: State) -> Router {
+    router(State { surface: Surface { api: false, admin: true, dev: false }, ..state })
+}
+
+fn finished(router: Router) -> Router {
+    router
+        .fallback(async || Problem::NotFound)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(from_fn(limited))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(headers::put_on))
+        .layer(from_fn(traced))
+}
+
+async fn traced(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("http", method = %request.method(), route);
+    async {
+        let response = next.run(request).await;
+        let status = response.status();
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), "answered");
+        } else {
+            tracing::debug!(status = status.as_u16(), "answered");
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+async fn limited(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(REQUEST, next.run(request)).await;
+    answer.unwrap_or_else(|_| Problem::Unavailable.into_response())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let said = cause.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = said.unwrap_or("without a text"), "a handler panicked");
+    Problem::Internal.into_response()
+}

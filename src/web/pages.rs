@@ -52,6 +52,14 @@ pub struct InvalidLinkPage<'a> {
     pub again_url: Option<&'a str>,
 }
 
+/// A step that could not be done now.
+#[derive(Debug, Template)]
+#[template(path = "hosted/try-again.html")]
+pub struct TryAgainPage<'a> {
+    pub look: &'a Look<'a>,
+    pub nonce: &'a str,
+}
+
 /// A captured mail in the list.
 #[derive(Debug, Clone)]
 pub struct MailRow {

@@ -1,0 +1,117 @@
+//! Dispatches, each with every try at it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as From;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::paging::{Items, limit};
+use crate::domain::catalogue::Catalogue;
+use crate::domain::id::{AutomationId, DispatchId, EventId};
+use crate::store::db;
+use crate::store::shown::{StoredAttempt, StoredDispatch};
+use crate::web::State;
+use crate::web::caller::{Caller, Read};
+use crate::web::error::Problem;
+use crate::web::extract::{Params, PathName};
+
+/// `GET /v1/dispatches/{id}`
+pub(super) async fn get(
+    caller: Caller<Read>,
+    From(state): From<Arc<State>>,
+    PathName(id): PathName,
+) -> Result<Json<Value>, Problem> {
+    let id: DispatchId = id.parse().map_err(|_| Problem::NotFound)?;
+    let project = caller.project.id.0;
+    let mut c = state.store.read().await?;
+    let dispatch = db!(c, dispatches::get(project, id.0))?.ok_or(Problem::NotFound)?;
+    let later = db!(c, dispatches::attempts_of(project, &[id.0]))?;
+    let later = later.into_iter().map(|row| row.attempt).collect();
+    Ok(Json(shown(&state.live.current(), &dispatch, later)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    limit: Option<String>,
+    after: Option<String>,
+}
+
+/// `GET /v1/dispatches`: newest first.
+pub(super) async fn list(
+    caller: Caller<Read>,
+    From(state): From<Arc<State>>,
+    Params(page): Params<Page>,
+) -> Result<Json<Items<Value>>, Problem> {
+    let limit = limit(page.limit.as_deref())?;
+    let before = page.after.map(|after| after.parse::<DispatchId>()).transpose();
+    let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
+    let project = caller.project.id.0;
+    let mut c = state.store.read().await?;
+    let mut rows = db!(c, dispatches::list(project, before.map(|id| id.0), limit + 1))?;
+    let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = if has_more { rows.last().map(|row| DispatchId(row.id).to_string()) } else { None };
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let mut later: HashMap<Uuid, Vec<StoredAttempt>> = HashMap::new();
+    for row in db!(c, dispatches::attempts_of(project, &ids))? {
+        later.entry(row.dispatch_id).or_default().push(row.attempt);
+    }
+    let catalogue = state.live.current();
+    let items = rows.into_iter().map(|row| {
+        let later = later.remove(&row.id).unwrap_or_default();
+        shown(&catalogue, &row, later)
+    });
+    Ok(Json(Items { items: items.collect(), next }))
+}
+
+#[derive(Serialize)]
+struct ShownAttempt {
+    at: chrono::DateTime<chrono::Utc>,
+    class: String,
+    code: Option<i32>,
+    reply: Option<String>,
+}
+
+fn shown(catalogue: &Catalogue, row: &StoredDispatch, later: Vec<StoredAttempt>) -> Value {
+    let automation = AutomationId(row.automation_id);
+    // One that is retired has only its id left.
+    let name = catalogue.automations.get(&automation).map(|automation| automation.name.clone());
+    let waits = row.state == "pending";
+    let attempts = attempts(row, later);
+    json!({
+        "id": DispatchId(row.id),
+        "event_id": EventId(row.event_id),
+        "automation": name.unwrap_or_else(|| automation.to_string()),
+        "template": row.template,
+        "to": row.recipient,
+        "state": row.state,
+        "reason": row.reason,
+        "message_id": row.message_id,
+        "next_attempt_at": waits.then_some(row.due_at),
+        "sent_at": row.sent_at,
+        "bounced_at": row.bounced_at,
+        "attempts": attempts,
+    })
+}
+
+/// The first try stands in the dispatch's own row.
+fn attempts(row: &StoredDispatch, later: Vec<StoredAttempt>) -> Vec<ShownAttempt> {
+    let first = row.first_at.map(|at| ShownAttempt {
+        at,
+        class: row.first_class.clone().unwrap_or_default(),
+        code: row.first_code,
+        reply: row.first_reply.clone(),
+    });
+    let later = later.into_iter().map(|attempt| ShownAttempt {
+        at: attempt.at,
+        class: attempt.class,
+        code: attempt.code,
+        reply: attempt.reply,
+    });
+    first.into_iter().chain(later).collect()
+}
