@@ -1,0 +1,18 @@
+//! The HTTP side over real connections: the router on a port of its own, SQLite in a directory of its own, and
+//! a planner that answers what the event's id asks for.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+#[path = "api/app.rs"]
+mod app;
+
+#[path = "api/events.rs"]
+mod events;
+#[path = "api/keys.rs"]
+mod keys;
+#[path = "api/pages.rs"]
+mod pages;
+#[path = "api/records.rs"]
+mod records;
+#[path = "api/surface.rs"]
+mod surface;
