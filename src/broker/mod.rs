@@ -1,1 +1,31 @@
-//! Everything AMQP, and nothing else.
+//! Everything AMQP, and nothing else. From the outside in:
+//!
+//! - [`Worker`] (`supervisor`) keeps a session alive through every fault; `consumer` is one session, `message` one
+//!   delivery in it, `acks` which of them may be acknowledged.
+//! - [`Publisher`] is the only one that publishes; `letter` is what a refused message looks like in the dead queue,
+//!   `origin` proves where it came from.
+//! - `topology` alone names exchanges and queues, `connection` alone sees the password.
+
+mod acks;
+mod connection;
+mod consumer;
+mod letter;
+mod message;
+mod origin;
+mod publisher;
+mod supervisor;
+pub mod topology;
+
+pub use connection::{BrokerUrl, ConnectError, InvalidUrl, Options};
+pub use letter::Letter;
+pub use origin::{Identity, Origin, OriginKeys};
+pub use publisher::{PublishError, Publisher};
+pub use supervisor::{BrokerHealth, Ended, Worker};
+
+/// What the broker lacks or has otherwise, for `signalpost check`. Changes nothing.
+pub async fn check(options: &Options) -> Result<Vec<topology::TopologyError>, ConnectError> {
+    let connection = connection::connect(options).await?;
+    let differences = topology::differences(&connection).await?;
+    let _ = connection.close(200, "done".into()).await;
+    Ok(differences)
+}

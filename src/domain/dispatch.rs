@@ -91,6 +91,8 @@ pub struct Owed {
     /// Tries shown so far, and those that count for the back-off.
     pub attempts: u32,
     pub charged: u32,
+    /// When the event was received.
+    pub received_at: DateTime<Utc>,
     /// When it came into this worker's hands.
     pub taken_at: DateTime<Utc>,
 }
@@ -126,8 +128,10 @@ pub enum Settled {
     /// Tried again at that time.
     Again(DateTime<Utc>),
     Dead(DeadReason),
-    /// Given back untouched in its back-off: not charged.
-    Released,
+    /// Given back as it was, to be fetched again from that time on if one is given: not charged.
+    Released(Option<DateTime<Utc>>),
+    /// Its token was replaced or ended meanwhile.
+    Superseded,
 }
 
 /// What becomes of a charged transient failure: the next time, or the end if that is past `expires_at`.

@@ -2,6 +2,15 @@
 
 pub mod brand;
 pub mod capture;
+pub mod circuit;
+pub mod classify;
+pub mod connection;
+pub mod handshake;
+mod link;
 pub mod message;
+pub mod network;
+pub mod reply;
+pub mod server;
 pub mod templates;
+pub mod wire;
 mod wording;

@@ -4,23 +4,38 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
+use tokio::sync::Semaphore;
 
+use super::drafts::Prepared;
+use super::lanes::{Lanes, Reservation};
 use super::live::Live;
+use super::plan::{Desk, Plan, PlanError, plan};
+use crate::domain::change::Change;
 use crate::domain::clock::Clock;
-use crate::domain::id::ProjectId;
+use crate::domain::event::Incoming;
+use crate::domain::id::{EventId, ProjectId};
 use crate::domain::keys::Keyring;
-use crate::domain::member::Member;
-use crate::domain::password::Password;
-use crate::domain::token::Purpose;
-use crate::store::{Store, StoreError};
+use crate::domain::member::{Member, MemberRef};
+use crate::domain::password::{self, Owner, Password};
+use crate::domain::token::{Genuine, Purpose};
+use crate::store::rows::{MemberKey, StoredToken};
+use crate::store::{Store, StoreError, Tx, db};
+
+/// Passwords hashed at once in one process: each takes 19 MiB and a core for about 30 ms.
+const HASHERS: usize = 2;
+/// The source of events that Signalpost's own flows publish.
+pub const OWN_SOURCE: &str = "signalpost";
 
 /// What the flows work with.
 #[derive(Clone)]
 pub struct Flows {
-    pub store: Store,
-    pub clock: Clock,
-    pub keys: Arc<Keyring>,
-    pub live: Live,
+    store: Store,
+    clock: Clock,
+    keys: Arc<Keyring>,
+    live: Live,
+    lanes: Option<Lanes>,
+    hashers: Arc<Semaphore>,
 }
 
 /// What a good token says of itself.
@@ -54,28 +69,160 @@ pub enum FlowError {
 }
 
 impl Flows {
-    /// Reads a token without using it up.
-    pub async fn inspect(&self, _project: ProjectId, _token: &str) -> Result<Inspected, FlowError> {
-        Err(FlowError::Busy)
+    pub fn new(store: Store, clock: Clock, keys: Arc<Keyring>, live: Live, lanes: Option<Lanes>) -> Self {
+        Self { store, clock, keys, live, lanes, hashers: Arc::new(Semaphore::new(HASHERS)) }
     }
 
-    /// Uses a token up with no other effect.
+    /// Reads a token without using it up.
+    pub async fn inspect(&self, project: ProjectId, token: &str) -> Result<Inspected, FlowError> {
+        let genuine = self.read(token)?;
+        let mut c = self.store.read().await?;
+        let stored = db!(c, tokens::find(genuine.id.0))?;
+        let stored = self.good(project, &genuine, stored)?;
+        let name = MemberRef::Id(stored.member_id);
+        let member =
+            db!(c, members::find(project.0, &name))?.ok_or(FlowError::Token(TokenProblem::Replaced))?;
+        Ok(Inspected { purpose: genuine.purpose, expires_at: stored.expires_at, member })
+    }
+
+    /// Uses a token up with no other effect, for services that keep passwords themselves.
     pub async fn redeem(
         &self,
-        _project: ProjectId,
-        _token: &str,
-        _purpose: Purpose,
+        project: ProjectId,
+        token: &str,
+        purpose: Purpose,
     ) -> Result<Member, FlowError> {
-        Err(FlowError::Busy)
+        let genuine = self.read(token)?;
+        if genuine.purpose != purpose {
+            return Err(FlowError::Token(TokenProblem::Unknown));
+        }
+        let mut tx = self.store.begin().await?;
+        let member = self.use_up(&mut tx, project, &genuine).await?;
+        tx.commit().await?;
+        Ok(member)
     }
 
-    /// Sets a password by a reset token, and tells the member.
+    /// Sets a password by a reset token. The member is told, and every other token of the account ends.
     pub async fn complete_reset(
         &self,
-        _project: ProjectId,
-        _token: &str,
-        _password: Password,
+        project: ProjectId,
+        token: &str,
+        password: Password,
     ) -> Result<Member, FlowError> {
-        Err(FlowError::Busy)
+        let inspected = self.inspect(project, token).await?;
+        if inspected.purpose != Purpose::ResetPassword {
+            return Err(FlowError::Token(TokenProblem::Unknown));
+        }
+        check(&password, &inspected.member)?;
+        let hash = self.hash(password.clone()).await?;
+
+        let genuine = self.read(token)?;
+        let mut tx = self.store.begin().await?;
+        let member = self.use_up(&mut tx, project, &genuine).await?;
+        // The member may have become an administrator meanwhile.
+        check(&password, &member)?;
+        db!(tx, members::set_password(project.0, &member.id, &hash))?;
+        let data = json!({ "member": member.id, "by": "reset" });
+        self.tell(tx, project, "account.password-changed", data).await?;
+        Ok(member)
     }
+
+    /// Plans an event of our own in the transaction of its effect, commits, and hands the mail over.
+    async fn tell(
+        &self,
+        mut tx: Tx,
+        project: ProjectId,
+        kind: &str,
+        data: serde_json::Value,
+    ) -> Result<(), FlowError> {
+        let now = self.clock.now();
+        let catalogue = self.live.current();
+        let project = catalogue.project(project).ok_or(FlowError::Token(TokenProblem::Unknown))?.clone();
+        let incoming = Incoming {
+            project: project.slug.clone(),
+            source: OWN_SOURCE.to_owned(),
+            id: EventId::new_at(now).to_string(),
+            kind: kind.to_owned(),
+            time: now,
+            received_at: now,
+            data,
+            traceparent: None,
+        };
+        // An event of our own making reads.
+        let change = Change::read(&incoming.kind, &incoming.data).map_err(|_| FlowError::Busy)?;
+        let mut reservation = self.lanes.as_ref().map_or_else(Reservation::none, Lanes::reserve);
+        let desk = Desk { catalogue: &catalogue, keys: &self.keys, now };
+        let batch = [Prepared { incoming, project, change }];
+        let Plan { owed, unheld, .. } =
+            plan(&mut tx, &desk, &batch, &mut reservation).await.map_err(|error| match error {
+                PlanError::Store(error) => FlowError::Store(error),
+                PlanError::Raced => FlowError::Busy,
+            })?;
+        if unheld && !reservation.is_held() {
+            db!(tx, catalogue::notify_due())?;
+        }
+        tx.commit().await?;
+        if let Some(lanes) = &self.lanes {
+            lanes.hand_over(owed, reservation);
+        }
+        Ok(())
+    }
+
+    fn read(&self, token: &str) -> Result<Genuine, FlowError> {
+        Genuine::read(&self.keys, token).ok_or(FlowError::Token(TokenProblem::Unknown))
+    }
+
+    /// The stored token if it is still good; else why it is not, since its MAC is right.
+    fn good(
+        &self,
+        project: ProjectId,
+        genuine: &Genuine,
+        stored: Option<StoredToken>,
+    ) -> Result<StoredToken, FlowError> {
+        // Issuing replaces the row, so an id that is gone was replaced.
+        let stored = stored.ok_or(FlowError::Token(TokenProblem::Replaced))?;
+        let problem = if stored.project_id != project.0 || stored.purpose != genuine.purpose.name() {
+            TokenProblem::Unknown
+        } else if stored.used_at.is_some() {
+            TokenProblem::Used
+        } else if stored.ended_at.is_some() {
+            TokenProblem::Replaced
+        } else if stored.expires_at <= self.clock.now() {
+            TokenProblem::Expired
+        } else {
+            return Ok(stored);
+        };
+        Err(FlowError::Token(problem))
+    }
+
+    /// Locks the member first, as planning does, then uses the token up in one conditional statement.
+    async fn use_up(&self, tx: &mut Tx, project: ProjectId, genuine: &Genuine) -> Result<Member, FlowError> {
+        let found = db!(tx, tokens::find(genuine.id.0))?;
+        let stored = self.good(project, genuine, found)?;
+        let key = MemberKey { project: project.0, kind: "id", key: stored.member_id };
+        let members = db!(tx, members::lock(&[key]))?;
+        let member = members.into_iter().find(Member::is_live);
+        let member = member.ok_or(FlowError::Token(TokenProblem::Replaced))?;
+        let (purpose, now) = (genuine.purpose.name(), self.clock.now());
+        let used: Option<StoredToken> = db!(tx, tokens::use_up(project.0, genuine.id.0, purpose, now))?;
+        if used.is_none() {
+            let found = db!(tx, tokens::find(genuine.id.0))?;
+            self.good(project, genuine, found)?;
+            return Err(FlowError::Token(TokenProblem::Used));
+        }
+        let used = [("purpose", purpose), ("event", "used")];
+        metrics::counter!("signalpost_tokens_total", &used).increment(1);
+        Ok(member)
+    }
+
+    async fn hash(&self, password: Password) -> Result<String, FlowError> {
+        let Ok(_hasher) = self.hashers.acquire().await else { return Err(FlowError::Busy) };
+        let hashed = tokio::task::spawn_blocking(move || password::hash(&password)).await;
+        hashed.ok().and_then(Result::ok).ok_or(FlowError::Busy)
+    }
+}
+
+fn check(password: &Password, member: &Member) -> Result<(), FlowError> {
+    let owner = Owner { username: &member.username, email: &member.email, is_admin: member.is_admin };
+    password::check(password, &owner).map_err(FlowError::WeakPassword)
 }

@@ -1,42 +1,63 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
+pub mod accounts;
+mod attribute;
+pub mod carry;
 pub mod decode;
+pub mod drafts;
+pub mod entries;
+pub mod fetch;
 pub mod flows;
+pub mod json;
+pub mod lanes;
+pub mod lease;
 pub mod live;
+pub mod parcel;
+pub mod plan;
+pub mod planner;
+pub mod render;
+pub mod settle;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::event::{Incoming, Planned};
 
-/// An event on its way into the planner.
+/// Where the broker hands over what it received, and everybody else what happened. A full channel holds the
+/// sender back.
+#[derive(Clone)]
+pub struct Intake {
+    pub submit: mpsc::Sender<Submission>,
+}
+
+/// One message, to be planned.
 pub struct Submission {
-    pub incoming: Incoming,
-    /// It was redelivered often: to be planned alone.
+    pub payload: Payload,
+    /// Came back three times or more: planned alone.
     pub suspect: bool,
+    /// A refused message that was moved back, proven by the MAC of its origin: a known identity is armed again.
+    pub replay: bool,
+    /// Answered once it is committed. Dropped unanswered, the message is handed over again later.
     pub answer: oneshot::Sender<Planned>,
 }
 
-/// The way into the planner.
-#[derive(Clone)]
-pub struct Planner {
-    submissions: mpsc::Sender<Submission>,
+/// What a message turned out to be.
+pub enum Payload {
+    Event(Incoming),
+    /// Answered `Refused` once the refusal's row is written.
+    Undecodable(decode::Undecodable),
 }
 
-/// The planner has stopped, or could not reach the database in time: try again.
+/// The planner has stopped: try again, elsewhere or later.
 #[derive(Debug, thiserror::Error)]
 #[error("the event could not be taken now; try again")]
 pub struct Unavailable;
 
-impl Planner {
-    pub fn new(submissions: mpsc::Sender<Submission>) -> Self {
-        Self { submissions }
-    }
-
+impl Intake {
     /// Plans one event and tells what became of it once that is committed.
-    pub async fn submit(&self, incoming: Incoming) -> Result<Planned, Unavailable> {
+    pub async fn submit(&self, payload: Payload) -> Result<Planned, Unavailable> {
         let (answer, planned) = oneshot::channel();
-        let submission = Submission { incoming, suspect: false, answer };
-        self.submissions.send(submission).await.map_err(|_| Unavailable)?;
+        let submission = Submission { payload, suspect: false, replay: false, answer };
+        self.submit.send(submission).await.map_err(|_| Unavailable)?;
         planned.await.map_err(|_| Unavailable)
     }
 }

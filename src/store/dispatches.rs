@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
 use crate::store::StoreError;
-use crate::store::rows::{DispatchRow, json};
+use crate::store::rows::{DispatchRow, MemberId, json};
 use crate::store::shown::{StoredAttempt, StoredAttemptOf, StoredDispatch};
 
 /// Writes what is owed.
@@ -48,6 +48,31 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
     );
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
     sqlx::query::<Db>(SQL).bind(json(&ids)).bind(reason).execute(c).await?;
+    Ok(())
+}
+
+/// Cancels all that is not sent yet to the members.
+pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &str) -> Result<(), StoreError> {
+    const SQL: &str = dialect(
+        "-- store.dispatches.cancel_members
+         with gone as (select * from json_to_recordset($1::text::json) as g(project uuid, member text)),
+         -- Each half reads one of the small partial indexes.
+         open as (
+           select id, project_id, member_id from dispatches where state = 'pending' and holder is null
+           union all select id, project_id, member_id from dispatches where state = 'pending' and holder is not null)
+         update dispatches set cancel_reason = $2,
+           state = case when holder is null then 'cancelled' else state end,
+           reason = case when holder is null then $2 else reason end
+         where state = 'pending'
+           and id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)",
+        "-- store.dispatches.cancel_members
+         update dispatches set cancel_reason = $2,
+           state = case when holder is null then 'cancelled' else state end,
+           reason = case when holder is null then $2 else reason end
+         where state = 'pending' and (project_id, member_id) in (
+           select unhex(value ->> 'project'), value ->> 'member' from json_each($1))",
+    );
+    sqlx::query::<Db>(SQL).bind(json(members)).bind(reason).execute(c).await?;
     Ok(())
 }
 

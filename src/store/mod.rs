@@ -77,7 +77,10 @@ pub mod pg;
 /// Runs a function of a query file on a session: `db!(tx, members::lock(&keys))`.
 macro_rules! db {
     ($session:expr, $file:ident :: $function:ident ( $($argument:expr),* $(,)? )) => {
-        match $crate::store::Session::link(&mut $session) {
+        match {
+            use $crate::store::Session as _;
+            $session.link()
+        } {
             $crate::store::Link::Pg(c) => $crate::store::pg::$file::$function(c, $($argument),*).await,
             $crate::store::Link::Lite(c) => $crate::store::lite::$file::$function(c, $($argument),*).await,
         }
@@ -130,12 +133,6 @@ impl Session for Tx {
             Self::Pg(transaction) => Link::Pg(transaction),
             Self::Lite(transaction) => Link::Lite(transaction),
         }
-    }
-}
-
-impl<S: Session> Session for &mut S {
-    fn link(&mut self) -> Link<'_> {
-        (**self).link()
     }
 }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::domain::address::fold;
 use crate::domain::dispatch::Attempt;
 use crate::domain::member::Member;
 
@@ -67,6 +68,21 @@ pub struct MemberRow<'a> {
     pub deleted_at: Option<DateTime<Utc>>,
     #[serde(serialize_with = "time::serialize")]
     pub created_at: DateTime<Utc>,
+}
+
+impl<'a> MemberRow<'a> {
+    pub fn of(member: &'a Member) -> Self {
+        Self {
+            project_id: member.project_id.0,
+            member,
+            username_key: fold(&member.username),
+            email_key: fold(&member.email),
+            applied_at: member.applied_at,
+            tokens_ended_at: member.tokens_ended_at,
+            deleted_at: member.deleted_at,
+            created_at: member.created_at,
+        }
+    }
 }
 
 /// An identity and what it must match.
@@ -278,6 +294,7 @@ pub struct ClaimedRow {
     pub kind: String,
     pub time: DateTime<Utc>,
     pub data: String,
+    pub received_at: DateTime<Utc>,
     pub username: String,
     pub first_name: Option<String>,
 }

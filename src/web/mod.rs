@@ -34,7 +34,8 @@ pub use serve::serve;
 use self::error::Problem;
 use self::health::Readiness;
 use crate::domain::clock::Clock;
-use crate::pipeline::Planner;
+use crate::domain::keys::Keyring;
+use crate::pipeline::Intake;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
 use crate::store::Store;
@@ -46,7 +47,8 @@ const REQUEST: Duration = Duration::from_secs(30);
 pub struct State {
     pub store: Store,
     pub clock: Clock,
-    pub planner: Planner,
+    pub keys: Arc<Keyring>,
+    pub intake: Intake,
     pub flows: Flows,
     pub live: Live,
     /// Base of every link; never taken from a request.

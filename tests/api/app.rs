@@ -15,7 +15,7 @@ use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
-use signalpost::pipeline::{Planner, Submission};
+use signalpost::pipeline::{Intake, Payload, Submission};
 use signalpost::store::rows::MemberRow;
 use signalpost::store::shown::{ProjectRow, StoredKey};
 use signalpost::store::{Conn, Store, lite};
@@ -79,7 +79,8 @@ impl App {
         let state = State {
             store: store.clone(),
             clock: clock.clone(),
-            planner: Planner::new(submissions),
+            keys: keyring.clone(),
+            intake: Intake { submit: submissions },
             flows,
             live,
             public_url: base.clone(),

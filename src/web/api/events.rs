@@ -7,28 +7,26 @@ use axum::Json;
 use axum::extract::{Request, State as From};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::paging::Items;
-use crate::domain::event::{Incoming, MAX_MESSAGE, Planned, Reason, Refusal};
+use crate::domain::event::{Incoming, MAX_MESSAGE, Planned};
 use crate::domain::id::{DispatchId, EventId};
+use crate::pipeline::Payload;
+use crate::pipeline::decode::{STRUCTURED, Undecodable, decode_http};
 use crate::store::db;
-use crate::store::rows::RefusalRow;
 use crate::store::shown::StoredEvent;
 use crate::web::State;
 use crate::web::caller::{Caller, EventsWrite, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{BODY_LIMIT, Params, PathName, media_type, read_body};
+use crate::web::extract::{BODY_LIMIT, Params, PathName, media_type, parse_json, read_body};
 
 /// The content type of several events in one body.
 const BATCH: &str = "application/cloudevents-batch+json";
 /// The most events in one body.
 const MOST_IN_BATCH: usize = 1000;
-/// What a structured event may have around its data, in bytes.
-const ENVELOPE: usize = 16 * 1024;
 
 /// `POST /v1/events`: one event, or a batch.
 pub(super) async fn post(
@@ -44,8 +42,10 @@ pub(super) async fn post(
         let answers = batch(&state, slug, &body, received_at).await?;
         return Ok(Json(answers).into_response());
     }
-    let body = read_body(body, MAX_MESSAGE + ENVELOPE).await?;
-    let planned = take(&state, decode(&parts.headers, &body, slug, received_at)).await?;
+    let body = read_body(body, MAX_MESSAGE).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let headers = event_headers(&parts.headers);
+    let planned = take(&state, decode_http(content_type, &headers, &body, slug, received_at)).await?;
     answer(planned).map(IntoResponse::into_response)
 }
 
@@ -54,14 +54,17 @@ async fn batch(
     state: &State,
     slug: &str,
     body: &[u8],
-    received_at: DateTime<Utc>,
+    received_at: chrono::DateTime<chrono::Utc>,
 ) -> Result<Vec<Value>, Problem> {
-    let events: Vec<Value> = crate::web::extract::parse_json(body)?;
+    let events: Vec<Value> = parse_json(body)?;
     if events.len() > MOST_IN_BATCH {
         let detail = format!("A batch has at most {MOST_IN_BATCH} events.");
         return Err(Problem::Invalid { field: None, detail });
     }
-    let takes = events.into_iter().map(|event| take(state, decode_structured(&event, slug, received_at)));
+    // Each is read as if it had come alone, under the same limits.
+    let read =
+        |event: &Value| decode_http(Some(STRUCTURED), &[], event.to_string().as_bytes(), slug, received_at);
+    let takes = events.iter().map(|event| take(state, read(event)));
     let answers = join_all(takes).await.into_iter().map(|planned| match planned.and_then(answer) {
         Ok((_, Json(answer))) => answer,
         Err(problem) => problem.body(),
@@ -69,32 +72,10 @@ async fn batch(
     Ok(answers.collect())
 }
 
-/// Plans what was decoded; notes what was not.
-async fn take(state: &State, decoded: Result<Incoming, Box<Undecodable>>) -> Result<Planned, Problem> {
-    match decoded {
-        Ok(incoming) => Ok(state.planner.submit(incoming).await?),
-        Err(undecodable) => note(state, *undecodable).await,
-    }
-}
-
-async fn note(state: &State, undecodable: Undecodable) -> Result<Planned, Problem> {
-    let now = state.clock.now();
-    let event = EventId::new_at(now);
-    let Undecodable { refusal, project, source, id, kind } = undecodable;
-    let row = RefusalRow {
-        id: event.0,
-        project,
-        source,
-        source_id: id,
-        kind,
-        reason: refusal.reason.name(),
-        field: refusal.field.clone(),
-        detail: refusal.detail.clone(),
-        received_at: now,
-    };
-    let mut c = state.store.write().await?;
-    db!(c, events::insert_refusals(std::slice::from_ref(&row)))?;
-    Ok(Planned::Refused { event, refusal })
+/// Plans what was decoded, and has what was not noted.
+async fn take(state: &State, decoded: Result<Incoming, Undecodable>) -> Result<Planned, Problem> {
+    let payload = decoded.map_or_else(Payload::Undecodable, Payload::Event);
+    Ok(state.intake.submit(payload).await?)
 }
 
 /// 202 for a new event, 200 with the first answer for a duplicate.
@@ -172,52 +153,9 @@ fn dispatch_ids(stored: &str) -> Vec<DispatchId> {
     ids.iter().filter_map(read).collect()
 }
 
-// ---- The seam to pipeline::decode, which is to take the place of what follows. ----
-
-/// What could not be read as an event.
-struct Undecodable {
-    refusal: Refusal,
-    project: String,
-    source: String,
-    id: String,
-    kind: String,
-}
-
-/// Reads a body that is one event.
-fn decode(
-    headers: &HeaderMap,
-    body: &[u8],
-    slug: &str,
-    received_at: DateTime<Utc>,
-) -> Result<Incoming, Box<Undecodable>> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let structured = content_type.is_some_and(|kind| kind.starts_with("application/cloudevents+json"));
-    let event = serde_json::from_slice(body).ok().filter(|_| structured);
-    decode_structured(&event.unwrap_or(Value::Null), slug, received_at)
-}
-
-/// Reads one event of a batch.
-fn decode_structured(
-    event: &Value,
-    slug: &str,
-    received_at: DateTime<Utc>,
-) -> Result<Incoming, Box<Undecodable>> {
-    let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (source, id, kind) = (text("source"), text("id"), text("type"));
-    let missing =
-        [("id", &id), ("source", &source), ("type", &kind)].into_iter().find(|(_, text)| text.is_empty());
-    if let Some((field, _)) = missing {
-        let refusal = Refusal::new(Reason::Invalid, format!("`{field}` is missing")).in_field(field);
-        return Err(Box::new(Undecodable { refusal, project: slug.to_owned(), source, id, kind }));
-    }
-    Ok(Incoming {
-        project: slug.to_owned(),
-        source,
-        id,
-        kind: if kind.contains('.') { kind } else { format!("account.{kind}") },
-        time: text("time").parse().unwrap_or(received_at),
-        received_at,
-        data: event.get("data").cloned().unwrap_or(Value::Null),
-        traceparent: None,
-    })
+/// The headers that say something of an event.
+fn event_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_event = |name: &str| name.starts_with("ce-") || name == "traceparent";
+    let texts = headers.iter().filter(|(name, _)| of_event(name.as_str()));
+    texts.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }

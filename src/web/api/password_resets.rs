@@ -12,13 +12,12 @@ use uuid::Uuid;
 use super::members::find;
 use crate::domain::event::{Incoming, Planned};
 use crate::domain::password::Password;
+use crate::pipeline::Payload;
+use crate::pipeline::flows::OWN_SOURCE;
 use crate::web::State;
 use crate::web::caller::{AccountsWrite, Caller};
 use crate::web::error::Problem;
 use crate::web::extract::{JsonBody, member_ref};
-
-/// The source of the events that our own calls cause.
-const SOURCE: &str = "signalpost";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,7 +57,7 @@ pub(super) async fn request(
     let now = state.clock.now();
     let incoming = Incoming {
         project: caller.project.slug.clone(),
-        source: SOURCE.to_owned(),
+        source: OWN_SOURCE.to_owned(),
         id: Uuid::new_v4().to_string(),
         kind: "account.password-reset-requested".to_owned(),
         time: now,
@@ -66,7 +65,7 @@ pub(super) async fn request(
         data: json!({ "member": member.id, "reason": wish.reason.name() }),
         traceparent: None,
     };
-    match state.planner.submit(incoming).await? {
+    match state.intake.submit(Payload::Event(incoming)).await? {
         Planned::Accepted { event, .. } | Planned::Duplicate { event, .. } => {
             Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event }))))
         }

@@ -95,5 +95,5 @@ pub(super) async fn show(
 }
 
 fn open(state: &State, capture: &StoredCapture) -> Option<CapturedMail> {
-    CapturedMail::open(&state.flows.keys, DispatchId(capture.dispatch_id), &capture.sealed)
+    CapturedMail::open(&state.keys, DispatchId(capture.dispatch_id), &capture.sealed)
 }

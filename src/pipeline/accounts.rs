@@ -1,0 +1,337 @@
+//! Step 2, pure: what a batch of events does to the members and tokens that were read under lock. Decides,
+//! in the order of the events' times, what is to be written; writes nothing itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::domain::address::fold;
+use crate::domain::change::Profile;
+use crate::domain::event::{Reason, Refusal};
+use crate::domain::id::ProjectId;
+use crate::domain::member::{Member, MemberRef};
+use crate::domain::token::Purpose;
+use crate::store::rows::StoredToken;
+
+/// Publishers often tell whole seconds only: a request is taken to be from before a change of the account
+/// when it is so much older.
+const COARSE: TimeDelta = TimeDelta::seconds(1);
+
+/// Where a member stands in the maps below.
+pub type MemberKey = (ProjectId, String);
+
+/// What applying an event came to.
+#[derive(Debug, PartialEq)]
+pub enum Applied {
+    /// The member, as the event found or left it.
+    To(MemberKey),
+    /// The event is outdated and changes nothing.
+    Stale(MemberKey),
+}
+
+/// The members of a batch, and the tokens of those that need one.
+#[derive(Default)]
+pub struct Accounts {
+    members: BTreeMap<MemberKey, Entry>,
+    /// The live ones, by what they are called.
+    names: HashMap<(ProjectId, MemberRef), MemberKey>,
+    tokens: HashMap<(MemberKey, Purpose), Slot>,
+    /// Tokens in the database that end, and dispatches in the database that are no longer wanted.
+    pub ended: Vec<Uuid>,
+    pub unwanted: Vec<Uuid>,
+    /// Events of this batch whose token of that purpose ended before it was issued.
+    pub losers: Vec<(usize, Purpose)>,
+    /// Members all of whose unsent mail is no longer wanted.
+    pub deleted: Vec<MemberKey>,
+}
+
+struct Entry {
+    member: Member,
+    dirty: bool,
+}
+
+/// The one token that a member can have for a purpose.
+#[derive(Default)]
+struct Slot {
+    requested_at: Option<DateTime<Utc>>,
+    stored: Option<(Uuid, Vec<Uuid>)>,
+    /// The event of this batch that issues it, if any.
+    issued_by: Option<usize>,
+}
+
+/// What asking for a token came to.
+#[derive(Debug, PartialEq)]
+pub enum Request {
+    /// It is issued, in place of the one before it.
+    Issued,
+    /// A later request, or a change of the account, was there before.
+    Superseded,
+}
+
+impl Accounts {
+    pub fn new(members: Vec<Member>, tokens: Vec<StoredToken>) -> Self {
+        let mut accounts = Self::default();
+        for member in members {
+            accounts.keep(member, false);
+        }
+        for token in tokens {
+            let Some(purpose) = Purpose::from_name(&token.purpose) else { continue };
+            let is_live = token.used_at.is_none() && token.ended_at.is_none();
+            let dispatches = serde_json::from_str(&token.dispatches).unwrap_or_default();
+            let slot = Slot {
+                requested_at: Some(token.requested_at),
+                stored: is_live.then_some((token.id, dispatches)),
+                issued_by: None,
+            };
+            accounts.tokens.insert(((ProjectId(token.project_id), token.member_id), purpose), slot);
+        }
+        accounts
+    }
+
+    fn keep(&mut self, member: Member, dirty: bool) -> MemberKey {
+        let key = (member.project_id, member.id.clone());
+        self.forget_names(&key);
+        if member.is_live() {
+            for name in names(&member) {
+                self.names.insert((key.0, name), key.clone());
+            }
+        }
+        self.members.insert(key.clone(), Entry { member, dirty });
+        key
+    }
+
+    fn forget_names(&mut self, key: &MemberKey) {
+        let Some(entry) = self.members.get(key) else { return };
+        for name in names(&entry.member) {
+            if self.names.get(&(key.0, name.clone())) == Some(key) {
+                self.names.remove(&(key.0, name));
+            }
+        }
+    }
+
+    pub fn member(&self, key: &MemberKey) -> Option<&Member> {
+        self.members.get(key).map(|entry| &entry.member)
+    }
+
+    /// The members that changed, in key order.
+    pub fn changed(&self) -> Vec<&Member> {
+        self.members.values().filter(|entry| entry.dirty).map(|entry| &entry.member).collect()
+    }
+
+    /// The live member of that name.
+    pub fn find(&self, project: ProjectId, name: &MemberRef) -> Result<MemberKey, Refusal> {
+        let found = self.look_up(project, name).filter(|key| self.members[key].member.is_live());
+        found.ok_or_else(|| {
+            Refusal::new(Reason::UnknownMember, "there is no such member in the project").in_field("member")
+        })
+    }
+
+    fn look_up(&self, project: ProjectId, name: &MemberRef) -> Option<MemberKey> {
+        match name {
+            MemberRef::Id(id) => Some((project, id.clone())).filter(|key| self.members.contains_key(key)),
+            other => self.names.get(&(project, other.clone())).cloned(),
+        }
+    }
+
+    /// `account.signed-in` and the like: a sign of life.
+    pub fn sign_of_life(&mut self, project: ProjectId, name: &MemberRef) -> Result<MemberKey, Refusal> {
+        let key = self.find(project, name)?;
+        if let Some(entry) = self.members.get_mut(&key).filter(|entry| entry.member.auto_replies > 0) {
+            entry.member.auto_replies = 0;
+            entry.dirty = true;
+        }
+        Ok(key)
+    }
+
+    /// `account.created` (which may make a member, or bring back a deleted one) and `account.updated`.
+    pub fn put(
+        &mut self,
+        project: ProjectId,
+        profile: &Profile,
+        time: DateTime<Utc>,
+        create: Option<&str>,
+    ) -> Result<Applied, Refusal> {
+        let Some(key) = self.located(project, profile) else {
+            let Some(new_id) = create else {
+                return Err(Refusal::new(Reason::UnknownMember, "there is no such member in the project"));
+            };
+            return self.create(project, profile, time, new_id).map(Applied::To);
+        };
+        let member = &self.members[&key].member;
+        if time < member.applied_at {
+            return Ok(Applied::Stale(key));
+        }
+        if !member.is_live() {
+            let Some(id) = create else { return Ok(Applied::Stale(key)) };
+            return self
+                .create(project, profile, time, &profile.id.clone().unwrap_or(id.to_owned()))
+                .map(Applied::To);
+        }
+        self.update(key, profile, time).map(Applied::To)
+    }
+
+    /// By id, else by username, else by address: the first that is given decides.
+    fn located(&self, project: ProjectId, profile: &Profile) -> Option<MemberKey> {
+        if let Some(id) = &profile.id {
+            return self.look_up(project, &MemberRef::Id(id.clone()));
+        }
+        let by_name = profile.username.as_deref().map(|name| MemberRef::Username(fold(name)));
+        let by_email = profile.email.as_ref().map(|email| MemberRef::Email(email.key()));
+        by_name.and_then(|name| self.look_up(project, &name)).or_else(|| self.look_up(project, &by_email?))
+    }
+
+    fn create(
+        &mut self,
+        project: ProjectId,
+        profile: &Profile,
+        time: DateTime<Utc>,
+        new_id: &str,
+    ) -> Result<MemberKey, Refusal> {
+        let email = profile.email.as_ref().ok_or_else(|| Refusal::invalid("email", "is missing"))?;
+        let key = (project, profile.id.clone().unwrap_or_else(|| new_id.to_owned()));
+        let member = Member {
+            project_id: project,
+            id: key.1.clone(),
+            // Without a username the address names the member, with an `@` that no username has.
+            username: profile.username.clone().unwrap_or_else(|| email.to_string()),
+            email: email.to_string(),
+            first_name: profile.first_name.clone(),
+            last_name: profile.last_name.clone(),
+            locale: profile.locale.clone(),
+            is_admin: profile.is_admin.unwrap_or_default(),
+            on_vacation: false,
+            auto_replies: 0,
+            applied_at: time,
+            tokens_ended_at: None,
+            deleted_at: None,
+            created_at: time,
+        };
+        self.check_unique(&key, &member)?;
+        Ok(self.keep(member, true))
+    }
+
+    fn update(
+        &mut self,
+        key: MemberKey,
+        profile: &Profile,
+        time: DateTime<Utc>,
+    ) -> Result<MemberKey, Refusal> {
+        let before = &self.members[&key].member;
+        let mut member = before.clone();
+        let set = |field: &mut Option<String>, new: &Option<String>| {
+            if new.is_some() {
+                field.clone_from(new);
+            }
+        };
+        if let Some(username) = &profile.username {
+            member.username.clone_from(username);
+        }
+        if let Some(email) = &profile.email {
+            member.email = email.to_string();
+        }
+        set(&mut member.first_name, &profile.first_name);
+        set(&mut member.last_name, &profile.last_name);
+        set(&mut member.locale, &profile.locale);
+        member.is_admin = profile.is_admin.unwrap_or(member.is_admin);
+        member.applied_at = time;
+        let moved = !member.email.eq_ignore_ascii_case(&before.email);
+        self.check_unique(&key, &member)?;
+        self.keep(member, true);
+        if moved {
+            // Or the old mailbox could still take the account.
+            self.end_tokens(&key, time, &[Purpose::ResetPassword, Purpose::ChangeEmail]);
+        }
+        Ok(key)
+    }
+
+    fn check_unique(&self, key: &MemberKey, member: &Member) -> Result<(), Refusal> {
+        for name in names(member) {
+            if self.names.get(&(key.0, name.clone())).is_none_or(|other| other == key) {
+                continue;
+            }
+            return Err(match name {
+                MemberRef::Email(_) => {
+                    Refusal::new(Reason::EmailInUse, "another member has this e-mail address")
+                        .in_field("email")
+                }
+                _ => Refusal::invalid("username", "is another member's"),
+            });
+        }
+        Ok(())
+    }
+
+    /// `account.deleted`: the member becomes a tombstone without personal data.
+    pub fn delete(
+        &mut self,
+        project: ProjectId,
+        name: &MemberRef,
+        time: DateTime<Utc>,
+    ) -> Result<Applied, Refusal> {
+        let key = match self.find(project, name) {
+            Ok(key) => key,
+            Err(refusal) => return self.look_up(project, name).map(Applied::Stale).ok_or(refusal),
+        };
+        let mut member = self.members[&key].member.clone();
+        if time < member.applied_at {
+            return Ok(Applied::Stale(key));
+        }
+        self.forget_names(&key);
+        member.username.clear();
+        member.email.clear();
+        (member.first_name, member.last_name, member.locale) = (None, None, None);
+        (member.is_admin, member.on_vacation, member.auto_replies) = (false, false, 0);
+        member.applied_at = time;
+        member.deleted_at = Some(time);
+        self.keep(member, true);
+        self.deleted.push(key.clone());
+        self.end_tokens(&key, time, &Purpose::ALL);
+        Ok(Applied::To(key))
+    }
+
+    /// Ends the member's tokens that were requested up to that time, and takes away the mails that carry them.
+    pub fn end_tokens(&mut self, key: &MemberKey, time: DateTime<Utc>, purposes: &[Purpose]) {
+        for purpose in purposes {
+            let Some(slot) = self.tokens.get_mut(&(key.clone(), *purpose)) else { continue };
+            if slot.requested_at.is_some_and(|requested| requested > time) {
+                continue;
+            }
+            self.losers.extend(slot.issued_by.take().map(|event| (event, *purpose)));
+            if let Some((id, dispatches)) = slot.stored.take() {
+                self.ended.push(id);
+                self.unwanted.extend(dispatches);
+            }
+        }
+        if let Some(entry) = self.members.get_mut(key) {
+            entry.member.tokens_ended_at = entry.member.tokens_ended_at.max(Some(time));
+            entry.dirty = true;
+        }
+    }
+
+    /// Asks for the member's token of a purpose, for the event of that place in the batch.
+    pub fn request_token(
+        &mut self,
+        key: &MemberKey,
+        purpose: Purpose,
+        time: DateTime<Utc>,
+        event: usize,
+    ) -> Request {
+        let ended = self.members.get(key).and_then(|entry| entry.member.tokens_ended_at);
+        let slot = self.tokens.entry((key.clone(), purpose)).or_default();
+        if slot.requested_at.is_some_and(|newest| newest > time)
+            || ended.is_some_and(|ended| ended > time + COARSE)
+        {
+            return Request::Superseded;
+        }
+        slot.requested_at = Some(time);
+        if let Some((_, dispatches)) = &mut slot.stored {
+            self.unwanted.append(dispatches);
+        }
+        self.losers.extend(slot.issued_by.replace(event).map(|loser| (loser, purpose)));
+        Request::Issued
+    }
+}
+
+fn names(member: &Member) -> [MemberRef; 2] {
+    [MemberRef::Email(fold(&member.email)), MemberRef::Username(fold(&member.username))]
+}

@@ -1,0 +1,215 @@
+//! Step 3, pure: which automations an event matches, and the mails and tokens that it owes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::accounts::{Accounts, Applied, MemberKey, Request};
+use crate::domain::catalogue::{Automation, Project};
+use crate::domain::change::Change;
+use crate::domain::event::{Incoming, Outcome, Refusal};
+use crate::domain::id::{self, AutomationId, DispatchId};
+use crate::domain::token::{Purpose, TokenId};
+
+/// Why a dispatch of a request that a later one replaced is cancelled.
+pub const SUPERSEDED: &str = "superseded";
+/// Why a dispatch to a deleted member is cancelled.
+pub const MEMBER_DELETED: &str = "member-deleted";
+/// How many automations that did not match are kept with an event.
+const SHOWN_AUTOMATIONS: usize = 20;
+
+/// An event whose project is known and whose data were read.
+#[derive(Clone)]
+pub struct Prepared {
+    pub incoming: Incoming,
+    pub project: Arc<Project>,
+    pub change: Change,
+}
+
+/// A dispatch before it is written.
+pub struct Draft {
+    pub id: DispatchId,
+    /// The place of its event in the batch.
+    pub event: usize,
+    pub automation: Arc<Automation>,
+    pub member: MemberKey,
+    pub recipient: String,
+    pub cancelled: Option<&'static str>,
+}
+
+/// A token to be issued.
+#[derive(Clone)]
+pub struct Issue {
+    pub id: TokenId,
+    pub member: MemberKey,
+    pub lifetime: Duration,
+}
+
+/// What an event came to.
+pub struct Told {
+    pub outcome: Outcome,
+    pub member: Option<MemberKey>,
+    pub automations: Vec<Match>,
+}
+
+/// An automation of the event's type, kept with the event.
+#[derive(Serialize)]
+pub struct Match {
+    pub automation: AutomationId,
+    pub name: String,
+    pub matched: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+}
+
+/// The mails and tokens of a batch.
+pub struct Drafts<'a> {
+    pub accounts: Accounts,
+    pub mails: Vec<Draft>,
+    pub issues: HashMap<(usize, Purpose), Issue>,
+    now: DateTime<Utc>,
+    new_token: &'a mut (dyn FnMut() -> TokenId + Send),
+}
+
+impl<'a> Drafts<'a> {
+    pub fn new(
+        accounts: Accounts,
+        now: DateTime<Utc>,
+        new_token: &'a mut (dyn FnMut() -> TokenId + Send),
+    ) -> Self {
+        Self { accounts, mails: Vec::new(), issues: HashMap::new(), now, new_token }
+    }
+
+    /// Applies one event, and drafts what it owes. Events must come in the order of their times.
+    pub fn apply(&mut self, place: usize, event: &Prepared) -> Result<Told, Refusal> {
+        let applied = self.change(event)?;
+        self.drop_losers();
+        let member = match applied {
+            Applied::Stale(member) => {
+                return Ok(Told { outcome: Outcome::Stale, member: Some(member), automations: Vec::new() });
+            }
+            Applied::To(member) => member,
+        };
+        let (matches, chosen) = self.matching(event);
+        for automation in &chosen {
+            self.draft(place, event, automation, &member);
+        }
+        self.drop_losers();
+        let too_old = matches.iter().any(|one| one.why == Some(TOO_OLD));
+        let outcome = match (&event.change, chosen.is_empty(), too_old) {
+            (_, false, _) => Outcome::Dispatched,
+            (_, true, true) => Outcome::Stale,
+            (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) => Outcome::NoAutomation,
+            _ => Outcome::Applied,
+        };
+        Ok(Told { outcome, member: Some(member), automations: matches })
+    }
+
+    fn change(&mut self, event: &Prepared) -> Result<Applied, Refusal> {
+        let (project, time) = (event.project.id, event.incoming.time);
+        let accounts = &mut self.accounts;
+        match &event.change {
+            Change::SignedIn(name) => accounts.sign_of_life(project, name).map(Applied::To),
+            Change::Created(profile) => {
+                let new_id = format!("mem_{}", id::new_at(self.now).simple());
+                accounts.put(project, profile, time, Some(&new_id))
+            }
+            Change::Updated(profile) => accounts.put(project, profile, time, None),
+            Change::Deleted(name) => {
+                let applied = accounts.delete(project, name, time)?;
+                if let Applied::To(member) = &applied {
+                    self.cancel(|draft| draft.member == *member, MEMBER_DELETED);
+                }
+                Ok(applied)
+            }
+            Change::ResetRequested(name, _) => accounts.find(project, name).map(Applied::To),
+            Change::PasswordChanged(name, _) => {
+                let member = accounts.sign_of_life(project, name)?;
+                // Not the undo of an e-mail change: a thief would change the password to end it.
+                let ended = [Purpose::ResetPassword, Purpose::ChangeEmail, Purpose::Notifications];
+                accounts.end_tokens(&member, time, &ended);
+                Ok(Applied::To(member))
+            }
+        }
+    }
+
+    /// The automations of the event's type that send, and all of them with the reason why others do not.
+    fn matching(&self, event: &Prepared) -> (Vec<Match>, Vec<Arc<Automation>>) {
+        let age = self.now - event.incoming.time;
+        let of_type = event.project.automations.get(&event.incoming.kind).map_or(&[][..], Vec::as_slice);
+        let why = |automation: &Automation| {
+            let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
+            if automation.enabled { (age > max_age).then_some(TOO_OLD) } else { Some(DISABLED) }
+        };
+        let (mut matches, mut chosen, mut others) = (Vec::new(), Vec::new(), 0);
+        for automation in of_type {
+            let why = why(automation);
+            if why.is_none() {
+                chosen.push(automation.clone());
+            } else {
+                others += 1;
+            }
+            if why.is_none() || others <= SHOWN_AUTOMATIONS {
+                let name = automation.name.clone();
+                matches.push(Match { automation: automation.id, name, matched: why.is_none(), why });
+            }
+        }
+        (matches, chosen)
+    }
+
+    fn draft(&mut self, place: usize, event: &Prepared, automation: &Arc<Automation>, member: &MemberKey) {
+        let Some(recipient) = self.accounts.member(member).map(|member| member.email.clone()) else { return };
+        let superseded = automation.token.is_some_and(|plan| {
+            !self.issue(place, event.incoming.time, member, (plan.purpose, plan.lifetime))
+        });
+        self.mails.push(Draft {
+            id: DispatchId::new_at(self.now),
+            event: place,
+            automation: automation.clone(),
+            member: member.clone(),
+            recipient,
+            cancelled: superseded.then_some(SUPERSEDED),
+        });
+    }
+
+    /// All automations of one event share one token a purpose; the longest lifetime counts.
+    fn issue(
+        &mut self,
+        place: usize,
+        time: DateTime<Utc>,
+        member: &MemberKey,
+        plan: (Purpose, Duration),
+    ) -> bool {
+        let (purpose, lifetime) = plan;
+        if let Some(issue) = self.issues.get_mut(&(place, purpose)) {
+            issue.lifetime = issue.lifetime.max(lifetime);
+            return true;
+        }
+        if self.accounts.request_token(member, purpose, time, place) == Request::Superseded {
+            return false;
+        }
+        let issue = Issue { id: (self.new_token)(), member: member.clone(), lifetime };
+        self.issues.insert((place, purpose), issue);
+        true
+    }
+
+    fn drop_losers(&mut self) {
+        for (event, purpose) in std::mem::take(&mut self.accounts.losers) {
+            self.issues.remove(&(event, purpose));
+            let carries = |draft: &Draft| draft.automation.token.is_some_and(|plan| plan.purpose == purpose);
+            self.cancel(|draft| draft.event == event && carries(draft), SUPERSEDED);
+        }
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Draft) -> bool, reason: &'static str) {
+        for draft in self.mails.iter_mut().filter(|draft| which(draft)) {
+            draft.cancelled.get_or_insert(reason);
+        }
+    }
+}
+
+const TOO_OLD: &str = "the event is older than max_age";
+const DISABLED: &str = "it is switched off";

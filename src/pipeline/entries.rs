@@ -1,0 +1,134 @@
+//! Step 4, pure: the rows that a planned event becomes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::drafts::{Draft, Drafts, Prepared, Told};
+use super::plan::Desk;
+use crate::domain::dispatch::{Addressee, Facts, Owed, OwedToken};
+use crate::domain::event::{Incoming, MAX_ATTRIBUTE, Refusal};
+use crate::domain::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
+use crate::domain::token::Purpose;
+use crate::mail::message::domain_of;
+use crate::store::rows::{DispatchRow, EventRow, RefusalRow, json};
+
+/// A refusal as it is noted, without the body.
+pub fn refusal_row(id: EventId, incoming: &Incoming, refusal: &Refusal, now: DateTime<Utc>) -> RefusalRow {
+    RefusalRow {
+        id: id.0,
+        project: clean(&incoming.project),
+        source: clean(&incoming.source),
+        source_id: clean(&incoming.id),
+        kind: clean(&incoming.kind),
+        reason: refusal.reason.name(),
+        field: refusal.field.as_deref().map(clean),
+        detail: clean(&refusal.detail),
+        received_at: now,
+    }
+}
+
+/// An accepted event as it is written.
+pub fn event_row(event: &Prepared, id: EventId, told: &Told, mails: &[DispatchId]) -> EventRow {
+    let incoming = &event.incoming;
+    EventRow {
+        id: id.0,
+        project_id: event.project.id.0,
+        source: incoming.source.clone(),
+        source_id: incoming.id.clone(),
+        fingerprint: hex(&incoming.fingerprint()),
+        kind: incoming.kind.clone(),
+        time: incoming.time,
+        received_at: incoming.received_at,
+        outcome: told.outcome.name(),
+        reason: None,
+        member_id: told.member.as_ref().map(|key| key.1.clone()),
+        data: incoming.data.to_string(),
+        automations: json(&told.automations),
+        dispatches: json(&mails.iter().map(|id| id.0).collect::<Vec<Uuid>>()),
+        traceparent: incoming.traceparent.clone(),
+    }
+}
+
+/// A dispatch as it is written; nobody holds it yet.
+pub fn dispatch_row(
+    desk: &Desk<'_>,
+    event: &Prepared,
+    (draft, drafts): (&Draft, &Drafts<'_>),
+    event_id: EventId,
+) -> DispatchRow {
+    let automation = &draft.automation;
+    let purpose = automation.token.map(|plan| plan.purpose);
+    let token = purpose.and_then(|purpose| drafts.issues.get(&(draft.event, purpose)));
+    let sender = desk.catalogue.integrations.get(&automation.integration_id).map(|one| one.sender.as_str());
+    let domain = sender
+        .and_then(|sender| domain_of(sender.trim_end_matches('>')))
+        .unwrap_or_else(|| "localhost".to_owned());
+    DispatchRow {
+        id: draft.id.0,
+        project_id: event.project.id.0,
+        event_id: event_id.0,
+        automation_id: automation.id.0,
+        automation_version: automation.version,
+        integration_id: automation.integration_id.0,
+        template: automation.template.clone(),
+        member_id: draft.member.1.clone(),
+        recipient: draft.recipient.clone(),
+        purpose: purpose.map(Purpose::name),
+        token_id: token.map(|issue| issue.id.0.simple().to_string()),
+        message_id: format!("<{}.0@{domain}>", draft.id.0.simple()),
+        state: if draft.cancelled.is_some() { "cancelled" } else { "pending" },
+        reason: draft.cancelled,
+        holder: None,
+        due_at: desk.now,
+        expires_at: event.incoming.time + TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX),
+        created_at: desk.now,
+    }
+}
+
+/// The dispatch as it lies in this worker's hands.
+pub fn owed(
+    desk: &Desk<'_>,
+    event: &Prepared,
+    (draft, drafts): (&Draft, &Drafts<'_>),
+    row: &DispatchRow,
+) -> Option<Owed> {
+    let member = drafts.accounts.member(&draft.member)?;
+    let token = draft.automation.token.and_then(|plan| {
+        let issue = drafts.issues.get(&(draft.event, plan.purpose))?;
+        let key_id = desk.keys.current_id().to_owned();
+        Some(OwedToken { purpose: plan.purpose, id: issue.id, key_id, lifetime: issue.lifetime })
+    });
+    let incoming = &event.incoming;
+    Some(Owed {
+        id: draft.id,
+        project_id: ProjectId(row.project_id),
+        event_id: EventId(row.event_id),
+        automation_id: AutomationId(row.automation_id),
+        integration_id: IntegrationId(row.integration_id),
+        template: row.template.clone(),
+        recipient: row.recipient.clone(),
+        message_id: row.message_id.clone(),
+        token,
+        event: Facts { kind: incoming.kind.clone(), time: incoming.time, data: incoming.data.clone() },
+        member: Addressee { username: member.username.clone(), first_name: member.first_name.clone() },
+        expires_at: row.expires_at,
+        attempts: 0,
+        charged: 0,
+        received_at: incoming.received_at,
+        taken_at: desk.now,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What a wrong message said, made fit for a column: no NUL, and not long.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(MAX_ATTRIBUTE).collect()
+}

@@ -1,0 +1,243 @@
+//! One lane for each integration: what this worker has in hand for it, in order, and the carriers that take
+//! it to the mail server. What is in hand is bounded, so that one slow server holds up nobody else and a
+//! crash strands little.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::carry::{Carrier, Post};
+use crate::domain::catalogue::Integration;
+use crate::domain::dispatch::Owed;
+use crate::domain::id::IntegrationId;
+use crate::mail::circuit::{Circuit, Permission};
+use crate::store::rows::DispatchRow;
+
+/// Dispatches that a worker holds for one integration.
+const DEPTH: usize = 512;
+/// With fewer than so many left in hand, more are fetched.
+const LOW: usize = DEPTH / 2;
+/// A carrier without work for so long says QUIT.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A dispatch in this worker's hands; its place in the lane is free again when it is settled.
+pub struct Held {
+    pub owed: Owed,
+    pub worker: i64,
+    pub place: OwnedSemaphorePermit,
+}
+
+/// All lanes of a worker.
+#[derive(Clone)]
+pub struct Lanes(Arc<Shared>);
+
+struct Shared {
+    lanes: Mutex<HashMap<IntegrationId, Arc<Lane>>>,
+    post: Arc<Post>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Woken when something is to be fetched.
+    pub hungry: Arc<Notify>,
+}
+
+/// What one integration has in hand.
+pub struct Lane {
+    pub id: IntegrationId,
+    places: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    pub circuit: Mutex<Circuit>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Held>,
+    carriers: usize,
+    idle: usize,
+    /// More waits in the database: new events queue up behind it.
+    backlog: bool,
+}
+
+/// Places that a batch keeps while it is being planned; those that are not handed over are free again.
+pub struct Reservation {
+    lanes: Option<Lanes>,
+    worker: i64,
+    places: HashMap<Uuid, VecDeque<OwnedSemaphorePermit>>,
+}
+
+impl Lanes {
+    pub fn new(post: Arc<Post>, tasks: TaskTracker, stop: CancellationToken, hungry: Arc<Notify>) -> Self {
+        Self(Arc::new(Shared { lanes: Mutex::default(), post, tasks, stop, hungry }))
+    }
+
+    /// For a batch that this worker plans.
+    pub fn reserve(&self) -> Reservation {
+        let worker = self.0.post.lease.id();
+        let lanes = self.0.post.lease.may_send().then(|| self.clone());
+        Reservation { lanes, worker, places: HashMap::new() }
+    }
+
+    /// Hands over what was committed under a reservation.
+    pub fn hand_over(&self, owed: Vec<Owed>, mut reservation: Reservation) {
+        for owed in owed {
+            let lane = self.lane(owed.integration_id);
+            let kept = reservation.places.get_mut(&owed.integration_id.0).and_then(VecDeque::pop_front);
+            if let Some(place) = kept {
+                self.push(&lane, Held { owed, worker: reservation.worker, place });
+            }
+        }
+    }
+
+    /// Asks for something to be fetched soon.
+    pub fn fetch_soon(&self) {
+        self.0.hungry.notify_one();
+    }
+
+    /// How many dispatches an integration can take now. An open circuit takes none, and one when it is due to
+    /// be probed.
+    pub fn room(&self, integration: IntegrationId) -> usize {
+        let lane = self.lane(integration);
+        if self.is_paused(integration) {
+            return 0;
+        }
+        let free = lane.places.available_permits();
+        match lane.circuit().look(Instant::now()) {
+            Permission::Go => free,
+            Permission::Probe { .. } => free.min(2),
+            Permission::Wait(_) => 0,
+        }
+    }
+
+    /// Places for fetched dispatches.
+    pub fn try_place(&self, integration: IntegrationId) -> Option<OwnedSemaphorePermit> {
+        self.lane(integration).places.clone().try_acquire_owned().ok()
+    }
+
+    /// Hands over what was fetched.
+    pub fn put(&self, held: Held) {
+        let lane = self.lane(held.owed.integration_id);
+        self.push(&lane, held);
+    }
+
+    /// Says whether more waits in the database than was fetched.
+    pub fn set_backlog(&self, integration: IntegrationId, backlog: bool) {
+        self.lane(integration).queue().backlog = backlog;
+    }
+
+    /// The integrations whose circuit is open in this worker.
+    pub fn open_circuits(&self) -> Vec<IntegrationId> {
+        let lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.values().filter(|lane| lane.circuit().is_open()).map(|lane| lane.id).collect()
+    }
+
+    fn is_paused(&self, integration: IntegrationId) -> bool {
+        let catalogue = self.0.post.live.current();
+        catalogue.integrations.get(&integration).is_none_or(|integration| integration.paused)
+    }
+
+    fn lane(&self, id: IntegrationId) -> Arc<Lane> {
+        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(id).or_insert_with(|| Arc::new(Lane::new(id))).clone()
+    }
+
+    /// Queues a dispatch, and starts a carrier if none is idle and one more connection is allowed.
+    fn push(&self, lane: &Arc<Lane>, held: Held) {
+        let limit = connections(self.0.post.live.current().integrations.get(&lane.id));
+        let mut queue = lane.queue();
+        queue.waiting.push_back(held);
+        if queue.idle >= queue.waiting.len() || queue.carriers >= limit {
+            drop(queue);
+            lane.wake.notify_one();
+            return;
+        }
+        queue.carriers += 1;
+        drop(queue);
+        let carrier = Carrier::new(lane.clone(), self.0.post.clone(), self.clone());
+        self.0.tasks.spawn(carrier.run(self.0.stop.clone()));
+    }
+}
+
+fn connections(integration: Option<&Arc<Integration>>) -> usize {
+    integration.map_or(1, |integration| usize::from(integration.connections).max(1))
+}
+
+impl Lane {
+    fn new(id: IntegrationId) -> Self {
+        Self {
+            id,
+            places: Arc::new(Semaphore::new(DEPTH)),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            circuit: Mutex::default(),
+        }
+    }
+
+    pub fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next dispatch for a carrier; `None` ends the carrier: nothing to do for [`IDLE`], or a stop.
+    pub async fn next(&self, lanes: &Lanes, stop: &CancellationToken) -> Option<Held> {
+        let mut is_last_look = false;
+        loop {
+            {
+                let mut queue = self.queue();
+                let next = if stop.is_cancelled() { None } else { queue.waiting.pop_front() };
+                if let Some(held) = next {
+                    if queue.backlog && queue.waiting.len() < LOW {
+                        lanes.fetch_soon();
+                    }
+                    return Some(held);
+                }
+                if is_last_look || stop.is_cancelled() {
+                    queue.carriers -= 1;
+                    return None;
+                }
+                queue.idle += 1;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(IDLE) => is_last_look = true,
+                () = stop.cancelled() => {}
+            }
+            self.queue().idle -= 1;
+        }
+    }
+}
+
+impl Reservation {
+    /// Nothing is held: for a process that does not send.
+    pub fn none() -> Self {
+        Self { lanes: None, worker: 0, places: HashMap::new() }
+    }
+
+    /// Whether this worker may hold what is planned.
+    pub fn is_held(&self) -> bool {
+        self.lanes.is_some()
+    }
+
+    /// Keeps a place for a row that is about to be written; the worker that holds it from then on.
+    pub fn take_for(&mut self, row: &DispatchRow) -> Option<i64> {
+        let lanes = self.lanes.as_ref().filter(|_| row.state == "pending")?;
+        let id = IntegrationId(row.integration_id);
+        let lane = lanes.lane(id);
+        if lane.queue().backlog || lane.circuit().is_open() || lanes.is_paused(id) {
+            return None;
+        }
+        let Ok(place) = lane.places.clone().try_acquire_owned() else {
+            lane.queue().backlog = true;
+            return None;
+        };
+        self.places.entry(row.integration_id).or_default().push_back(place);
+        Some(self.worker)
+    }
+}

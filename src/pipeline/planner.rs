@@ -1,0 +1,363 @@
+//! The driver of the first steps: takes what has arrived while the last batch was committing, plans it in one
+//! transaction, and answers each once that is committed. One bad event never spoils a batch: the batch is
+//! split until the culprit stands alone.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use futures_util::FutureExt as _;
+use metrics::counter;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::drafts::Prepared;
+use super::entries::refusal_row;
+use super::lanes::{Lanes, Reservation};
+use super::live::Live;
+use super::plan::{Desk, PlanError, plan};
+use super::{Payload, Submission};
+use crate::domain::catalogue::Catalogue;
+use crate::domain::change::Change;
+use crate::domain::clock::Clock;
+use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
+use crate::domain::id::EventId;
+use crate::domain::keys::Keyring;
+use crate::store::rows::RefusalRow;
+use crate::store::{Fault, Store, StoreError, db};
+
+/// Events planned in one transaction.
+const BATCH: usize = 512;
+/// Events that wait for the planner before senders are held back.
+pub const QUEUE: usize = 2 * BATCH;
+/// How long an event for an unknown member is tried again: the one that creates the member may be on its way.
+const UNKNOWN_MEMBER: TimeDelta = TimeDelta::seconds(5);
+const UNKNOWN_MEMBER_PAUSE: Duration = Duration::from_millis(250);
+/// Pauses while the database cannot be reached: 50 ms, doubled up to 2 s.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A message that was planned alone so often without the worker living to tell is refused as poison.
+const ALONE: i32 = 2;
+/// Two workers may create the same member at once; the second then sees the first.
+const DATA_TRIES: u32 = 3;
+
+/// What planners share.
+pub struct Planner {
+    pub store: Store,
+    pub live: Live,
+    pub keys: Arc<Keyring>,
+    pub clock: Clock,
+    /// `None` in a process that does not send.
+    pub lanes: Option<Lanes>,
+    pub submissions: Mutex<mpsc::Receiver<Submission>>,
+}
+
+/// A submission whose event was read.
+struct Job {
+    prepared: Prepared,
+    answer: oneshot::Sender<Planned>,
+}
+
+/// A job for an unknown member, with the time of its next try.
+type Later = (Instant, Job);
+
+/// Why a part of a batch was not planned.
+enum Spoiled {
+    /// Some row is at fault.
+    Data,
+    Panic,
+}
+
+impl Planner {
+    /// Plans until every sender is gone. Two of these share one queue on PostgreSQL, so that one reads while
+    /// the other commits.
+    pub async fn run(self: Arc<Self>) {
+        let mut later: Vec<Later> = Vec::new();
+        let mut is_open = true;
+        while is_open || !later.is_empty() {
+            let mut batch = Vec::new();
+            let next = later.iter().map(|(at, _)| *at).min();
+            let wake = next.unwrap_or_else(|| Instant::now() + UNKNOWN_MEMBER_PAUSE);
+            tokio::select! {
+                count = async { self.submissions.lock().await.recv_many(&mut batch, BATCH).await }, if is_open => {
+                    is_open = count > 0;
+                }
+                () = tokio::time::sleep_until(wake.into()), if next.is_some() || !is_open => {}
+            }
+            let now = Instant::now();
+            let (due, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(at, _)| *at <= now);
+            later = rest;
+            let jobs = due.into_iter().map(|(_, job)| job).collect();
+            later.extend(self.take(batch, jobs).await);
+        }
+    }
+
+    /// Plans a batch; returns what is to be tried again later.
+    async fn take(&self, batch: Vec<Submission>, mut jobs: Vec<Job>) -> Vec<Later> {
+        if batch.iter().any(|one| self.names_unknown_project(one)) {
+            // A project that was made a moment ago.
+            self.live.refresh().await.ok();
+        }
+        let catalogue = self.live.current();
+        let (mut refused, mut suspects) = (Vec::new(), Vec::new());
+        for submission in batch {
+            let is_suspect = submission.suspect;
+            match self.prepare(&catalogue, submission) {
+                Ok(job) if is_suspect => suspects.push(job),
+                Ok(job) => jobs.push(job),
+                Err(refusal) => refused.push(*refusal),
+            }
+        }
+        self.refuse(refused).await;
+        let mut later = Vec::new();
+        for job in suspects {
+            later.extend(self.plan_alone(&catalogue, job).await);
+        }
+        later.extend(self.plan_all(&catalogue, jobs).await);
+        later
+    }
+
+    fn names_unknown_project(&self, submission: &Submission) -> bool {
+        let Payload::Event(event) = &submission.payload else { return false };
+        !self.live.current().projects.contains_key(&event.project)
+    }
+
+    fn prepare(&self, catalogue: &Catalogue, submission: Submission) -> Result<Job, Box<Refused>> {
+        let now = self.clock.now();
+        let answer = submission.answer;
+        let incoming = match submission.payload {
+            Payload::Event(incoming) => incoming,
+            Payload::Undecodable(undecodable) => {
+                let incoming = Incoming {
+                    project: undecodable.project,
+                    source: undecodable.source,
+                    id: undecodable.id,
+                    kind: undecodable.kind,
+                    time: now,
+                    received_at: now,
+                    data: serde_json::Value::Null,
+                    traceparent: None,
+                };
+                return Err(Box::new(Refused { incoming, refusal: undecodable.refusal, answer }));
+            }
+        };
+        let read = |incoming: &Incoming| {
+            let project = catalogue.projects.get(&incoming.project).cloned().ok_or_else(|| {
+                Refusal::new(Reason::UnknownProject, "there is no project of this name").in_field("project")
+            })?;
+            if incoming.time > now + MAX_AHEAD {
+                return Err(Refusal::invalid("time", "is more than 5 minutes ahead"));
+            }
+            Ok((project, Change::read(&incoming.kind, &incoming.data)?))
+        };
+        match read(&incoming) {
+            Ok((project, change)) => Ok(Job { prepared: Prepared { incoming, project, change }, answer }),
+            Err(refusal) => Err(Box::new(Refused { incoming, refusal, answer })),
+        }
+    }
+
+    /// Plans a suspect after a row that names it is committed: if it takes the worker down, the next worker
+    /// finds the row.
+    async fn plan_alone(&self, catalogue: &Catalogue, job: Job) -> Vec<Later> {
+        let event = &job.prepared.incoming;
+        let mut hash = Sha256::new();
+        for part in [&event.project, &event.source, &event.id, &event.kind] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.update(event.fingerprint());
+        let fingerprint: [u8; 32] = hash.finalize().into();
+        let tries = self.persist(async || {
+            let mut c = self.store.write().await?;
+            db!(c, suspects::name(&fingerprint, self.clock.now()))
+        });
+        if tries.await > ALONE {
+            let refusal = Refusal::new(Reason::Poison, "it took workers down each time it was planned");
+            self.refuse(vec![Refused { incoming: job.prepared.incoming, refusal, answer: job.answer }]).await;
+            return Vec::new();
+        }
+        let later = self.plan_all(catalogue, vec![job]).await;
+        self.persist(async || {
+            let mut c = self.store.write().await?;
+            db!(c, suspects::clear(&fingerprint))
+        })
+        .await;
+        later
+    }
+
+    /// Plans all jobs, splitting around those that spoil a transaction.
+    async fn plan_all(&self, catalogue: &Catalogue, jobs: Vec<Job>) -> Vec<Later> {
+        let (mut parts, mut later) = (vec![jobs], Vec::new());
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let batch: Vec<Prepared> = part.iter().map(|job| job.prepared.clone()).collect();
+            match self.plan_part(catalogue, &batch).await {
+                Ok(planned) => later.extend(self.answer(part, planned).await),
+                Err(spoiled) if part.len() == 1 => {
+                    self.refuse(part.into_iter().map(|job| job.spoiled(&spoiled)).collect()).await;
+                }
+                Err(_) => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.push(rest);
+                    parts.push(part);
+                }
+            }
+        }
+        later
+    }
+
+    /// One transaction, tried again for as long as nothing is wrong with its data.
+    async fn plan_part(&self, catalogue: &Catalogue, batch: &[Prepared]) -> Result<Vec<Planned>, Spoiled> {
+        let (mut pause, mut data_tries) = (FIRST_PAUSE, 0);
+        loop {
+            let tried = AssertUnwindSafe(self.try_plan(catalogue, batch)).catch_unwind().await;
+            match tried {
+                Err(_) => return Err(Spoiled::Panic),
+                Ok(Ok(planned)) => return Ok(planned),
+                Ok(Err(PlanError::Raced)) => {}
+                Ok(Err(PlanError::Store(error))) if error.fault() == Fault::Data => {
+                    data_tries += 1;
+                    if !error.is_unique_violation() || data_tries >= DATA_TRIES {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            events = batch.len(),
+                            "the database refuses the data of a batch"
+                        );
+                        return Err(Spoiled::Data);
+                    }
+                }
+                Ok(Err(PlanError::Store(error))) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        events = batch.len(),
+                        "planning waits for the database"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn try_plan(&self, catalogue: &Catalogue, batch: &[Prepared]) -> Result<Vec<Planned>, PlanError> {
+        let mut reservation = self.lanes.as_ref().map_or_else(Reservation::none, Lanes::reserve);
+        let desk = Desk { catalogue, keys: &self.keys, now: self.clock.now() };
+        let mut tx = self.store.begin().await?;
+        let plan = plan(&mut tx, &desk, batch, &mut reservation).await?;
+        if plan.unheld && !reservation.is_held() {
+            db!(tx, catalogue::notify_due())?;
+        }
+        tx.commit().await?;
+        if let Some(lanes) = &self.lanes {
+            lanes.hand_over(plan.owed, reservation);
+        }
+        Ok(plan.planned)
+    }
+
+    /// Answers what is decided; an unknown member is tried again for a while.
+    async fn answer(&self, jobs: Vec<Job>, planned: Vec<Planned>) -> Vec<Later> {
+        let (mut later, mut refused) = (Vec::new(), Vec::new());
+        for (job, planned) in jobs.into_iter().zip(planned) {
+            let incoming = &job.prepared.incoming;
+            match planned {
+                Planned::Refused { refusal, .. } if refusal.reason == Reason::UnknownMember => {
+                    if self.clock.now() - incoming.received_at < UNKNOWN_MEMBER {
+                        later.push((Instant::now() + UNKNOWN_MEMBER_PAUSE, job));
+                    } else {
+                        refused.push(Refused {
+                            incoming: job.prepared.incoming,
+                            refusal,
+                            answer: job.answer,
+                        });
+                    }
+                }
+                planned => {
+                    count(&incoming.kind, outcome(&planned));
+                    job.answer.send(planned).ok();
+                }
+            }
+        }
+        self.refuse(refused).await;
+        later
+    }
+
+    /// Notes refusals, and answers them.
+    async fn refuse(&self, refused: Vec<Refused>) {
+        if refused.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let ids: Vec<EventId> = refused.iter().map(|_| EventId::new_at(now)).collect();
+        let row = |(one, id): (&Refused, &EventId)| refusal_row(*id, &one.incoming, &one.refusal, now);
+        let rows: Vec<RefusalRow> = refused.iter().zip(&ids).map(row).collect();
+        self.persist(async || {
+            let mut c = self.store.write().await?;
+            db!(c, events::insert_refusals(&rows))
+        })
+        .await;
+        for (one, event) in refused.into_iter().zip(ids) {
+            count(kind_label(&one), one.refusal.reason.name());
+            one.answer.send(Planned::Refused { event, refusal: one.refusal }).ok();
+        }
+    }
+
+    /// Does a small write, again and again while the database cannot be reached.
+    async fn persist<T: Default>(&self, write: impl AsyncFn() -> Result<T, StoreError>) -> T {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match write().await {
+                Ok(done) => return done,
+                Err(error) if error.fault() == Fault::Data => {
+                    // Only a refusal's own text could do this; the answer does not depend on the note.
+                    tracing::error!(error = &error as &dyn std::error::Error, "a note could not be written");
+                    return T::default();
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a note waits for the database");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// An event that is refused, before that is noted.
+struct Refused {
+    incoming: Incoming,
+    refusal: Refusal,
+    answer: oneshot::Sender<Planned>,
+}
+
+impl Job {
+    fn spoiled(self, spoiled: &Spoiled) -> Refused {
+        let refusal = match spoiled {
+            Spoiled::Data => Refusal::invalid("data", "has a value that the database refuses"),
+            Spoiled::Panic => Refusal::new(Reason::Poison, "planning it fails each time"),
+        };
+        Refused { incoming: self.prepared.incoming, refusal, answer: self.answer }
+    }
+}
+
+fn outcome(planned: &Planned) -> &'static str {
+    match planned {
+        Planned::Accepted { outcome, .. } => outcome,
+        Planned::Duplicate { .. } => "duplicate",
+        Planned::Refused { refusal, .. } => refusal.reason.name(),
+    }
+}
+
+/// Types that nobody knows would make labels without end.
+fn kind_label(refused: &Refused) -> &str {
+    match refused.refusal.reason {
+        Reason::UnknownMember | Reason::EmailInUse | Reason::IdReused => &refused.incoming.kind,
+        _ => "other",
+    }
+}
+
+fn count(kind: &str, outcome: &'static str) {
+    counter!("signalpost_events_total", "type" => kind.to_owned(), "outcome" => outcome).increment(1);
+}

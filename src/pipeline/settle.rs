@@ -1,0 +1,150 @@
+//! Step 7: the outcome of many tries in one statement, as they come in while the last one commits. A carrier
+//! gets a receipt when its try is settled, and sends no further body on its connection before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::lanes::Held;
+use crate::domain::clock::Clock;
+use crate::domain::dispatch::{Attempt, Class, Settled};
+use crate::store::rows::{AttemptRow, SettleRow};
+use crate::store::{Store, StoreError, db};
+
+/// Tries settled in one statement.
+const BATCH: usize = 512;
+/// Pauses between tries of a statement that failed: 100 ms, doubled up to 2 s.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A mail that lay in hand for longer renews its token when it is sent.
+const RENEW_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+/// What one try came to.
+pub struct Ending {
+    pub settled: Settled,
+    /// Shown with the dispatch, if the try is worth showing.
+    pub attempt: Option<Attempt>,
+}
+
+/// A try that ended, on its way into the database.
+pub struct Done {
+    held: Held,
+    ending: Ending,
+    receipt: oneshot::Sender<()>,
+}
+
+/// The way to the settling task.
+#[derive(Clone)]
+pub struct Settler(mpsc::UnboundedSender<Done>);
+
+impl Settler {
+    /// The number of tries under way is bounded by the lanes, so the channel needs no bound of its own.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Hands a try over; the receipt comes when it is committed.
+    pub fn settle(&self, held: Held, ending: Ending) -> oneshot::Receiver<()> {
+        let (receipt, settled) = oneshot::channel();
+        // Without a settling task the process is at its end: the rows go to another worker.
+        self.0.send(Done { held, ending, receipt }).ok();
+        settled
+    }
+}
+
+/// Settles until every carrier is gone.
+pub async fn run(store: Store, clock: Clock, mut tries: mpsc::UnboundedReceiver<Done>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while tries.recv_many(&mut batch, BATCH).await > 0 {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = write(&store, &clock, &batch).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                tries = batch.len(),
+                "settling waits for the database"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        for done in batch.drain(..) {
+            count(&done, &clock);
+            done.receipt.send(()).ok();
+        }
+    }
+}
+
+async fn write(store: &Store, clock: &Clock, batch: &[Done]) -> Result<(), StoreError> {
+    let Some(first) = batch.first() else { return Ok(()) };
+    // All of one worker number, but for the moment after it was declared dead: those rows match nothing.
+    let worker = first.held.worker;
+    let rows: Vec<SettleRow> =
+        batch.iter().filter(|done| done.held.worker == worker).map(settle_row).collect();
+    let mut tx = store.begin().await?;
+    let settled = db!(tx, work::settle(&rows, worker))?;
+    let later: Vec<AttemptRow> =
+        settled.iter().filter_map(|(id, number)| attempt_row(batch, *id, *number)).collect();
+    if !later.is_empty() {
+        db!(tx, work::insert_attempts(&later))?;
+    }
+    let late = batch.iter().filter(|done| matches!(done.ending.settled, Settled::Sent));
+    let late = late.filter(|done| clock.now() - done.held.owed.taken_at > RENEW_AFTER);
+    let tokens: Vec<Uuid> =
+        late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)).collect();
+    if !tokens.is_empty() {
+        db!(tx, tokens::renew(&tokens, clock.now()))?;
+    }
+    tx.commit().await
+}
+
+fn settle_row(done: &Done) -> SettleRow {
+    let (new_state, new_reason, next_at, charge) = match &done.ending.settled {
+        Settled::Sent => ("sent", None, None, 1),
+        Settled::Again(at) => ("pending", None, Some(*at), 1),
+        Settled::Dead(reason) => ("dead", Some(reason.name()), None, 1),
+        Settled::Released(at) => ("pending", None, *at, 0),
+        Settled::Superseded => ("cancelled", Some(super::drafts::SUPERSEDED), None, 0),
+    };
+    let attempt = done.ending.attempt.as_ref();
+    SettleRow {
+        dispatch_id: done.held.owed.id.0,
+        new_state,
+        new_reason,
+        next_at,
+        shown: i32::from(attempt.is_some()),
+        charge,
+        tried_at: attempt.map(|attempt| attempt.at),
+        class: attempt.map(|attempt| attempt.class.name()),
+        code: attempt.and_then(|attempt| attempt.code),
+        reply: attempt.map(|attempt| attempt.reply.clone()),
+    }
+}
+
+fn attempt_row(batch: &[Done], id: Uuid, number: i32) -> Option<AttemptRow> {
+    if number < 2 {
+        return None;
+    }
+    let done = batch.iter().find(|done| done.held.owed.id.0 == id)?;
+    Some(AttemptRow::new(id, number, done.ending.attempt.as_ref()?))
+}
+
+fn count(done: &Done, clock: &Clock) {
+    if let Some(attempt) = &done.ending.attempt {
+        counter!("signalpost_attempts_total", "class" => attempt.class.name()).increment(1);
+        if attempt.class == Class::Accepted {
+            let taken = (clock.now() - done.held.owed.received_at).to_std().unwrap_or_default();
+            histogram!("signalpost_event_to_accept_seconds").record(taken.as_secs_f64());
+        }
+    }
+    let state = match &done.ending.settled {
+        Settled::Sent => "sent",
+        Settled::Dead(_) => "dead",
+        Settled::Superseded => "cancelled",
+        Settled::Again(_) | Settled::Released(_) => return,
+    };
+    let template: Arc<str> = done.held.owed.template.as_str().into();
+    counter!("signalpost_dispatches_total", "template" => template, "state" => state).increment(1);
+}

@@ -1,0 +1,1 @@
+//! The broker code against a real RabbitMQ.
