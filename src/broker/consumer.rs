@@ -236,30 +236,33 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes a delivery, and those that are there already.
     fn delivered(&mut self, delivery: Option<Result<Delivery, lapin::Error>>) -> Result<(), Fault> {
-        let mut next_one = delivery;
-        for _ in 0..BURST {
-            match next_one {
-                Some(delivery) => {
-                    let delivery = delivery?;
-                    self.acks.received(delivery.delivery_tag);
-                    self.submit(Held::new(delivery));
-                }
-                None if matches!(self.consumer, Consuming::Draining(_)) => {
-                    self.consumer = Consuming::Idle;
-                    return self.look();
-                }
-                None => return Err(Fault::ConsumerEnded),
-            }
+        self.take(delivery)?;
+        for _ in 1..BURST {
             if self.waiting.is_some() {
                 break;
             }
-            match next(&mut self.consumer).now_or_never() {
-                Some(ready) => next_one = ready,
-                None => break,
-            }
+            let Some(ready) = next(&mut self.consumer).now_or_never() else { break };
+            self.take(ready)?;
         }
         Ok(())
+    }
+
+    fn take(&mut self, delivery: Option<Result<Delivery, lapin::Error>>) -> Result<(), Fault> {
+        match delivery {
+            Some(delivery) => {
+                let delivery = delivery?;
+                self.acks.received(delivery.delivery_tag);
+                self.submit(Held::new(delivery));
+                Ok(())
+            }
+            None if matches!(self.consumer, Consuming::Draining(_)) => {
+                self.consumer = Consuming::Idle;
+                self.look()
+            }
+            None => Err(Fault::ConsumerEnded),
+        }
     }
 
     /// Decodes a message and hands it to the planner, or lets it wait for room.
@@ -332,11 +335,7 @@ impl<'a> Session<'a> {
             (None, Consuming::Active(_)) => BrokerHealth::Consuming,
             (None, _) => BrokerHealth::Paused,
         };
-        self.seams.health.send_if_modified(|last| {
-            let is_new = *last != health;
-            *last = health;
-            is_new
-        });
+        self.seams.health.send_if_modified(|last| std::mem::replace(last, health.clone()) != health);
     }
 }
 

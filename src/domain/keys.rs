@@ -54,6 +54,7 @@ struct SubKeys {
     id: String,
     tokens: [u8; 32],
     sealing: [u8; 32],
+    origins: [u8; 32],
 }
 
 impl SubKeys {
@@ -67,7 +68,7 @@ impl SubKeys {
             key
         };
         let id = u32::from_be_bytes([0, 1, 2, 3].map(|place| expand("key-id")[place]));
-        Self { id: format!("{id:08x}"), tokens: expand("tokens"), sealing: expand("sealing") }
+        Self { id: format!("{id:08x}"), tokens: expand("tokens"), sealing: expand("sealing"), origins: expand("origins") }
     }
 
     fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
@@ -109,6 +110,11 @@ impl Keyring {
     /// Whether a presented MAC is right under any key, compared in constant time.
     pub fn is_token_mac(&self, purpose: &str, id: &[u8], mac: &[u8]) -> bool {
         self.all().any(|keys| keys.token_mac(purpose, id).ct_eq(mac).into())
+    }
+
+    /// The keys that prove where a message in the dead queue came from: the one that signs, then older ones.
+    pub fn origin_keys(&self) -> ([u8; 32], Vec<[u8; 32]>) {
+        (self.current.origins, self.old.iter().map(|keys| keys.origins).collect())
     }
 
     /// Seals a secret for the database. What is opened later must name the same `place`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::accounts::{Accounts, Applied, MemberKey, Request};
@@ -66,21 +67,18 @@ pub struct Match {
 }
 
 /// The mails and tokens of a batch.
-pub struct Drafts<'a> {
+pub struct Drafts {
     pub accounts: Accounts,
     pub mails: Vec<Draft>,
     pub issues: HashMap<(usize, Purpose), Issue>,
     now: DateTime<Utc>,
-    new_token: &'a mut (dyn FnMut() -> TokenId + Send),
+    /// Cryptographically secure: token ids come from it.
+    chance: StdRng,
 }
 
-impl<'a> Drafts<'a> {
-    pub fn new(
-        accounts: Accounts,
-        now: DateTime<Utc>,
-        new_token: &'a mut (dyn FnMut() -> TokenId + Send),
-    ) -> Self {
-        Self { accounts, mails: Vec::new(), issues: HashMap::new(), now, new_token }
+impl Drafts {
+    pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
+        Self { accounts, mails: Vec::new(), issues: HashMap::new(), now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -191,7 +189,7 @@ impl<'a> Drafts<'a> {
         if self.accounts.request_token(member, purpose, time, place) == Request::Superseded {
             return false;
         }
-        let issue = Issue { id: (self.new_token)(), member: member.clone(), lifetime };
+        let issue = Issue { id: TokenId::random(&mut self.chance), member: member.clone(), lifetime };
         self.issues.insert((place, purpose), issue);
         true
     }

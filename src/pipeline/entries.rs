@@ -53,7 +53,7 @@ pub fn event_row(event: &Prepared, id: EventId, told: &Told, mails: &[DispatchId
 pub fn dispatch_row(
     desk: &Desk<'_>,
     event: &Prepared,
-    (draft, drafts): (&Draft, &Drafts<'_>),
+    (draft, drafts): (&Draft, &Drafts),
     event_id: EventId,
 ) -> DispatchRow {
     let automation = &draft.automation;
@@ -89,7 +89,7 @@ pub fn dispatch_row(
 pub fn owed(
     desk: &Desk<'_>,
     event: &Prepared,
-    (draft, drafts): (&Draft, &Drafts<'_>),
+    (draft, drafts): (&Draft, &Drafts),
     row: &DispatchRow,
 ) -> Option<Owed> {
     let member = drafts.accounts.member(&draft.member)?;

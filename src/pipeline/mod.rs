@@ -5,6 +5,7 @@ mod attribute;
 pub mod carry;
 pub mod decode;
 pub mod drafts;
+pub mod engine;
 pub mod entries;
 pub mod fetch;
 pub mod flows;
@@ -15,6 +16,7 @@ pub mod live;
 pub mod parcel;
 pub mod plan;
 pub mod planner;
+pub mod refuse;
 pub mod render;
 pub mod settle;
 

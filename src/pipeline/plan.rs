@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use super::accounts::Accounts;
@@ -15,7 +17,7 @@ use crate::domain::dispatch::Owed;
 use crate::domain::event::{Planned, Reason, Refusal};
 use crate::domain::id::{DispatchId, EventId};
 use crate::domain::keys::Keyring;
-use crate::domain::token::{Purpose, TokenId};
+use crate::domain::token::Purpose;
 use crate::store::rows::{
     DispatchRow, IdentityKey, KnownIdentity, MemberId, MemberKey, MemberRow, RefusalRow, TokenRow, json,
 };
@@ -60,8 +62,8 @@ pub async fn plan(
     order.sort_by_key(|place| batch[*place].incoming.time);
     let accounts = read_accounts(tx, order.iter().map(|place| &batch[*place])).await?;
 
-    let mut new_token = || TokenId::random(&mut rand::rng());
-    let mut drafts = Drafts::new(accounts, desk.now, &mut new_token);
+    let chance = StdRng::from_rng(&mut rand::rng());
+    let mut drafts = Drafts::new(accounts, desk.now, chance);
     let mut told: HashMap<usize, Told> = HashMap::new();
     for place in order {
         #[cfg(test)]
@@ -223,13 +225,13 @@ struct Written {
     unheld: bool,
 }
 
-type Decided<'a, 'b> = (&'a Drafts<'b>, &'a HashMap<usize, Told>);
+type Decided<'a> = (&'a Drafts, &'a HashMap<usize, Told>);
 
 async fn write(
     tx: &mut Tx,
     desk: &Desk<'_>,
     batch: &[Prepared],
-    (drafts, told): Decided<'_, '_>,
+    (drafts, told): Decided<'_>,
     reservation: &mut Reservation,
 ) -> Result<Written, PlanError> {
     let mut places: Vec<usize> = told.keys().copied().collect();
@@ -294,7 +296,7 @@ async fn write_tokens(
     tx: &mut Tx,
     desk: &Desk<'_>,
     batch: &[Prepared],
-    drafts: &Drafts<'_>,
+    drafts: &Drafts,
     ids: &HashMap<usize, EventId>,
 ) -> Result<(), StoreError> {
     let mut carriers: HashMap<(usize, Purpose), Vec<Uuid>> = HashMap::new();

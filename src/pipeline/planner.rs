@@ -11,21 +11,20 @@ use futures_util::FutureExt as _;
 use metrics::counter;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::drafts::Prepared;
-use super::entries::refusal_row;
 use super::lanes::{Lanes, Reservation};
 use super::live::Live;
 use super::plan::{Desk, PlanError, plan};
+use super::refuse::{Pause, Refused};
 use super::{Payload, Submission};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
-use crate::domain::id::EventId;
 use crate::domain::keys::Keyring;
-use crate::store::rows::RefusalRow;
-use crate::store::{Fault, Store, StoreError, db};
+use crate::store::{Fault, Store, db};
 
 /// Events planned in one transaction.
 const BATCH: usize = 512;
@@ -34,9 +33,6 @@ pub const QUEUE: usize = 2 * BATCH;
 /// How long an event for an unknown member is tried again: the one that creates the member may be on its way.
 const UNKNOWN_MEMBER: TimeDelta = TimeDelta::seconds(5);
 const UNKNOWN_MEMBER_PAUSE: Duration = Duration::from_millis(250);
-/// Pauses while the database cannot be reached: 50 ms, doubled up to 2 s.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A message that was planned alone so often without the worker living to tell is refused as poison.
 const ALONE: i32 = 2;
 /// Two workers may create the same member at once; the second then sees the first.
@@ -70,20 +66,23 @@ enum Spoiled {
 }
 
 impl Planner {
-    /// Plans until every sender is gone. Two of these share one queue on PostgreSQL, so that one reads while
-    /// the other commits.
-    pub async fn run(self: Arc<Self>) {
+    /// Plans until a stop, and then what is in the queue. Two of these share one queue on PostgreSQL, so that
+    /// one reads while the other commits. What waits for its member is dropped at a stop: its sender keeps it.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut later: Vec<Later> = Vec::new();
-        let mut is_open = true;
-        while is_open || !later.is_empty() {
+        loop {
             let mut batch = Vec::new();
             let next = later.iter().map(|(at, _)| *at).min();
             let wake = next.unwrap_or_else(|| Instant::now() + UNKNOWN_MEMBER_PAUSE);
             tokio::select! {
-                count = async { self.submissions.lock().await.recv_many(&mut batch, BATCH).await }, if is_open => {
-                    is_open = count > 0;
+                biased;
+                count = self.receive(&mut batch) => {
+                    if count == 0 {
+                        return;
+                    }
                 }
-                () = tokio::time::sleep_until(wake.into()), if next.is_some() || !is_open => {}
+                () = tokio::time::sleep_until(wake.into()), if next.is_some() => {}
+                () = self.close_at(&stop), if !stop.is_cancelled() => continue,
             }
             let now = Instant::now();
             let (due, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(at, _)| *at <= now);
@@ -91,6 +90,15 @@ impl Planner {
             let jobs = due.into_iter().map(|(_, job)| job).collect();
             later.extend(self.take(batch, jobs).await);
         }
+    }
+
+    async fn receive(&self, batch: &mut Vec<Submission>) -> usize {
+        self.submissions.lock().await.recv_many(batch, BATCH).await
+    }
+
+    async fn close_at(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        self.submissions.lock().await.close();
     }
 
     /// Plans a batch; returns what is to be tried again later.
@@ -168,21 +176,13 @@ impl Planner {
         }
         hash.update(event.fingerprint());
         let fingerprint: [u8; 32] = hash.finalize().into();
-        let tries = self.persist(async || {
-            let mut c = self.store.write().await?;
-            db!(c, suspects::name(&fingerprint, self.clock.now()))
-        });
-        if tries.await > ALONE {
+        if self.name_suspect(&fingerprint).await > ALONE {
             let refusal = Refusal::new(Reason::Poison, "it took workers down each time it was planned");
             self.refuse(vec![Refused { incoming: job.prepared.incoming, refusal, answer: job.answer }]).await;
             return Vec::new();
         }
         let later = self.plan_all(catalogue, vec![job]).await;
-        self.persist(async || {
-            let mut c = self.store.write().await?;
-            db!(c, suspects::clear(&fingerprint))
-        })
-        .await;
+        self.clear_suspect(&fingerprint).await;
         later
     }
 
@@ -211,7 +211,7 @@ impl Planner {
 
     /// One transaction, tried again for as long as nothing is wrong with its data.
     async fn plan_part(&self, catalogue: &Catalogue, batch: &[Prepared]) -> Result<Vec<Planned>, Spoiled> {
-        let (mut pause, mut data_tries) = (FIRST_PAUSE, 0);
+        let (mut pause, mut data_tries) = (Pause::default(), 0);
         loop {
             let tried = AssertUnwindSafe(self.try_plan(catalogue, batch)).catch_unwind().await;
             match tried {
@@ -229,15 +229,7 @@ impl Planner {
                         return Err(Spoiled::Data);
                     }
                 }
-                Ok(Err(PlanError::Store(error))) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        events = batch.len(),
-                        "planning waits for the database"
-                    );
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+                Ok(Err(PlanError::Store(error))) => pause.after(&error).await,
             }
         }
     }
@@ -283,53 +275,6 @@ impl Planner {
         self.refuse(refused).await;
         later
     }
-
-    /// Notes refusals, and answers them.
-    async fn refuse(&self, refused: Vec<Refused>) {
-        if refused.is_empty() {
-            return;
-        }
-        let now = self.clock.now();
-        let ids: Vec<EventId> = refused.iter().map(|_| EventId::new_at(now)).collect();
-        let row = |(one, id): (&Refused, &EventId)| refusal_row(*id, &one.incoming, &one.refusal, now);
-        let rows: Vec<RefusalRow> = refused.iter().zip(&ids).map(row).collect();
-        self.persist(async || {
-            let mut c = self.store.write().await?;
-            db!(c, events::insert_refusals(&rows))
-        })
-        .await;
-        for (one, event) in refused.into_iter().zip(ids) {
-            count(kind_label(&one), one.refusal.reason.name());
-            one.answer.send(Planned::Refused { event, refusal: one.refusal }).ok();
-        }
-    }
-
-    /// Does a small write, again and again while the database cannot be reached.
-    async fn persist<T: Default>(&self, write: impl AsyncFn() -> Result<T, StoreError>) -> T {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match write().await {
-                Ok(done) => return done,
-                Err(error) if error.fault() == Fault::Data => {
-                    // Only a refusal's own text could do this; the answer does not depend on the note.
-                    tracing::error!(error = &error as &dyn std::error::Error, "a note could not be written");
-                    return T::default();
-                }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a note waits for the database");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
-    }
-}
-
-/// An event that is refused, before that is noted.
-struct Refused {
-    incoming: Incoming,
-    refusal: Refusal,
-    answer: oneshot::Sender<Planned>,
 }
 
 impl Job {
@@ -350,14 +295,7 @@ fn outcome(planned: &Planned) -> &'static str {
     }
 }
 
-/// Types that nobody knows would make labels without end.
-fn kind_label(refused: &Refused) -> &str {
-    match refused.refusal.reason {
-        Reason::UnknownMember | Reason::EmailInUse | Reason::IdReused => &refused.incoming.kind,
-        _ => "other",
-    }
-}
-
-fn count(kind: &str, outcome: &'static str) {
+/// Counts what an event ended in.
+pub(super) fn count(kind: &str, outcome: &'static str) {
     counter!("signalpost_events_total", "type" => kind.to_owned(), "outcome" => outcome).increment(1);
 }

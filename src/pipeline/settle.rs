@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::lanes::Held;
@@ -56,10 +57,26 @@ impl Settler {
     }
 }
 
-/// Settles until every carrier is gone.
-pub async fn run(store: Store, clock: Clock, mut tries: mpsc::UnboundedReceiver<Done>) {
+/// Settles until it is told that the carriers are gone, and what they left is written.
+pub async fn run(
+    store: Store,
+    clock: Clock,
+    mut tries: mpsc::UnboundedReceiver<Done>,
+    carriers_gone: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
-    while tries.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let taken = tokio::select! {
+            biased;
+            taken = tries.recv_many(&mut batch, BATCH) => taken,
+            () = carriers_gone.cancelled(), if !tries.is_closed() => {
+                tries.close();
+                continue;
+            }
+        };
+        if taken == 0 {
+            return;
+        }
         let mut pause = FIRST_PAUSE;
         while let Err(error) = write(&store, &clock, &batch).await {
             tracing::warn!(

@@ -40,6 +40,7 @@ macro_rules! query_files {
 }
 
 mod error;
+pub mod listen;
 mod migrate;
 pub mod partitions;
 pub mod rows;

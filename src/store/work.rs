@@ -160,9 +160,17 @@ pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, i6
     Ok(sqlx::query_as::<Db, (Uuid, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
 }
 
-/// How many dispatches wait or are in hand.
-pub async fn open_count(c: &mut Connection) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar::<Db, i64>("select count(*) from dispatches where state = 'pending'").fetch_one(c).await?)
+/// How many dispatches are due and not in hand, counted up to a limit.
+pub async fn due_count(c: &mut Connection, now: DateTime<Utc>, limit: i64) -> Result<i64, StoreError> {
+    let sql = "select count(*) from (select 1 as one from dispatches \
+               where state = 'pending' and holder is null and due_at <= $1 limit $2) as due";
+    Ok(sqlx::query_scalar::<Db, i64>(sql).bind(now).bind(limit).fetch_one(c).await?)
+}
+
+/// Dead dispatches by reason.
+pub async fn dead_count(c: &mut Connection) -> Result<Vec<(String, i64)>, StoreError> {
+    let sql = "select reason, count(*) from dispatches where state = 'dead' group by reason";
+    Ok(sqlx::query_as::<Db, (String, i64)>(sql).fetch_all(c).await?)
 }
 
 fn id_list(ids: &[Uuid]) -> String {

@@ -1,0 +1,152 @@
+//! The running application: connects, spawns, stops. Knows every part; the parts do not know it. Tests run
+//! this same object as production does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker;
+use crate::domain::clock::Clock;
+use crate::domain::keys::Keyring;
+use crate::pipeline::engine::{self, Engine, SenderSettings};
+use crate::store::{Store, partitions};
+use crate::upkeep::{self, Upkeep};
+use crate::web::health::{Part, Readiness};
+use crate::web::{self, Surface};
+
+/// What a stop waits for requests and messages in flight, before the pipeline stops.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What the application is started with: everything is connected and bound already, or can be tried again.
+pub struct Settings {
+    pub store: Store,
+    pub clock: Clock,
+    pub keys: Arc<Keyring>,
+    pub public_url: String,
+    pub surfaces: Vec<(TcpListener, Surface)>,
+    /// `None` for a process that only serves HTTP.
+    pub sender: Option<SenderSettings>,
+    pub broker: Option<broker::Options>,
+    /// Due dispatches above which no more messages are taken.
+    pub max_due: i64,
+    pub retention: Duration,
+    pub metrics: PrometheusHandle,
+}
+
+/// The application at work.
+pub struct App {
+    pub addresses: Vec<SocketAddr>,
+    pub engine: Engine,
+    stop_taking: CancellationToken,
+    takers: TaskTracker,
+    stop_upkeep: CancellationToken,
+    upkeep: TaskTracker,
+    publisher: Option<broker::Publisher>,
+    store: Store,
+}
+
+impl App {
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let Settings { store, clock, keys, .. } = &settings;
+        partitions::ensure(store, clock.now()).await.context("make the partitions of the coming days")?;
+        let engine = Engine::start(engine::Settings {
+            store: store.clone(),
+            clock: clock.clone(),
+            keys: keys.clone(),
+            public_url: settings.public_url.clone(),
+            sender: settings.sender,
+        })
+        .await
+        .context("start the pipeline")?;
+        let (store, clock) = (store.clone(), clock.clone());
+        let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
+        let takes_messages = settings.broker.is_some() && engine.sender.is_some();
+        let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());
+
+        let mut addresses = Vec::new();
+        for (listener, surface) in settings.surfaces {
+            addresses.push(listener.local_addr()?);
+            let state = web::State {
+                store: store.clone(),
+                clock: clock.clone(),
+                intake: engine.intake.clone(),
+                flows: engine.flows.clone(),
+                live: engine.live.clone(),
+                keys: keys.clone(),
+                public_url: settings.public_url.clone(),
+                readiness: readiness.clone(),
+                metrics: settings.metrics.clone(),
+                surface,
+                known_keys: web::KnownKeys::default(),
+            };
+            let (router, stop) = (web::router(state), stop_taking.clone());
+            takers.spawn(async move {
+                if let Err(error) = web::serve(listener, router, stop).await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "HTTP is not served any more");
+                }
+            });
+        }
+
+        let (take, may_take) = watch::channel(true);
+        let mut health = None;
+        let publisher = settings.broker.filter(|_| takes_messages).map(|options| {
+            let (current, old) = keys.origin_keys();
+            let publisher = broker::Publisher::new(options.clone(), broker::OriginKeys::new(current, old));
+            let worker =
+                broker::Worker::new(options, clock.clone(), engine.intake.clone(), publisher.clone());
+            health = Some(worker.health());
+            takers.spawn(worker.run(may_take, stop_taking.clone()));
+            publisher
+        });
+
+        let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
+        let chores = Upkeep {
+            store: store.clone(),
+            clock,
+            readiness,
+            sender: engine.sender.as_ref().map(|sender| (sender.lanes.clone(), sender.lease.clone())),
+            broker: health,
+            take,
+            max_due: settings.max_due,
+            retention: settings.retention,
+            live: engine.live.clone(),
+        };
+        upkeep::start(chores, &upkeep, &stop_upkeep);
+        Ok(Self { addresses, engine, stop_taking, takers, stop_upkeep, upkeep, publisher, store })
+    }
+
+    /// Stops in order: takes nothing new, ends what is in flight within 20 s, gives the rest back.
+    pub async fn stop(self) {
+        self.stop_taking.cancel();
+        self.takers.close();
+        if tokio::time::timeout(GRACE, self.takers.wait()).await.is_err() {
+            tracing::warn!("requests or messages in flight did not end in {} s", GRACE.as_secs());
+        }
+        self.engine.stop().await;
+        self.stop_upkeep.cancel();
+        self.upkeep.close();
+        self.upkeep.wait().await;
+        if let Some(publisher) = self.publisher {
+            publisher.close().await;
+        }
+        self.store.close().await;
+    }
+}
+
+fn parts(engine: &Engine, takes_messages: bool) -> Vec<Part> {
+    let mut parts = vec![Part::Database];
+    if engine.sender.is_some() {
+        parts.push(Part::Lease);
+    }
+    if takes_messages {
+        parts.push(Part::Broker);
+    }
+    parts
+}

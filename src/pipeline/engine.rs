@@ -1,0 +1,224 @@
+//! The running pipeline: starts its tasks, holds the ways into it, stops it in order. What arrives last is
+//! planned first, then what is being sent ends, then it is written down, then the rest is given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Intake;
+use super::carry::Post;
+use super::fetch;
+use super::flows::Flows;
+use super::lanes::Lanes;
+use super::lease::{Lease, RENEWAL};
+use super::live::{Live, POLL};
+use super::planner::{Planner, QUEUE};
+use super::settle::{self, Settler};
+use crate::domain::clock::Clock;
+use crate::domain::keys::Keyring;
+use crate::mail::network::Cidr;
+use crate::store::{Store, StoreError, listen};
+
+/// What a stop waits for work in flight.
+const GRACE: Duration = Duration::from_secs(20);
+/// Planners on PostgreSQL: one reads while the other commits. SQLite has one writer.
+const PLANNERS: usize = 2;
+
+/// What the pipeline is started with.
+pub struct Settings {
+    pub store: Store,
+    pub clock: Clock,
+    pub keys: Arc<Keyring>,
+    /// The base of links to hosted pages.
+    pub public_url: String,
+    /// `None` for a process that plans, and leaves the sending to others.
+    pub sender: Option<SenderSettings>,
+}
+
+/// How mail is sent.
+pub struct SenderSettings {
+    /// E-mails in flight over all integrations.
+    pub concurrency: usize,
+    /// Networks beyond the public ones that integrations made over the API may reach.
+    pub allow: Vec<Cidr>,
+    pub tls: Arc<ClientConfig>,
+    /// No other worker can be alive: take over at once what one that crashed had in hand.
+    pub alone: bool,
+}
+
+/// The pipeline at work.
+pub struct Engine {
+    pub intake: Intake,
+    pub flows: Flows,
+    pub live: Live,
+    pub sender: Option<Sender>,
+    planners: TaskTracker,
+    stop_planning: CancellationToken,
+    stop_watching: CancellationToken,
+    watchers: TaskTracker,
+}
+
+/// The half that sends.
+pub struct Sender {
+    pub lanes: Lanes,
+    pub lease: Arc<Lease>,
+    carriers: TaskTracker,
+    stop_carrying: CancellationToken,
+    settling: TaskTracker,
+    carriers_gone: CancellationToken,
+}
+
+impl Engine {
+    pub async fn start(settings: Settings) -> Result<Self, StoreError> {
+        let Settings { store, clock, keys, public_url, sender } = settings;
+        let live = Live::load(store.clone()).await?;
+        let (stop_watching, watchers) = (CancellationToken::new(), TaskTracker::new());
+        watch_catalogue(&watchers, live.clone(), stop_watching.clone());
+        let sender = match sender {
+            Some(settings) => {
+                let parts = Parts { store: &store, clock: &clock, keys: &keys, live: &live, public_url };
+                let sender = Sender::start(parts, settings).await?;
+                watch_lease(&watchers, &sender, stop_watching.clone());
+                Some(sender)
+            }
+            None => None,
+        };
+        let lanes = sender.as_ref().map(|sender| sender.lanes.clone());
+        let (submit, submissions) = mpsc::channel(QUEUE);
+        let planners = if store.is_sqlite() { 1 } else { PLANNERS };
+        let planner = Arc::new(Planner {
+            store: store.clone(),
+            live: live.clone(),
+            keys: keys.clone(),
+            clock: clock.clone(),
+            lanes: lanes.clone(),
+            submissions: Mutex::new(submissions),
+        });
+        let (tasks, stop_planning) = (TaskTracker::new(), CancellationToken::new());
+        for _ in 0..planners {
+            tasks.spawn(planner.clone().run(stop_planning.clone()));
+        }
+        let flows = Flows::new(store, clock, keys, live.clone(), lanes);
+        let intake = Intake { submit };
+        Ok(Self { intake, flows, live, sender, planners: tasks, stop_planning, stop_watching, watchers })
+    }
+
+    /// Stops in order, within 20 s. Whoever submits must have been stopped before.
+    pub async fn stop(self) {
+        let stopping = async {
+            self.stop_planning.cancel();
+            self.planners.close();
+            self.planners.wait().await;
+            if let Some(sender) = &self.sender {
+                sender.stop().await;
+            }
+        };
+        if tokio::time::timeout(GRACE, stopping).await.is_err() {
+            tracing::warn!("work in flight did not end in {} s; other workers take it over", GRACE.as_secs());
+        }
+        self.stop_watching.cancel();
+        self.watchers.close();
+        self.watchers.wait().await;
+    }
+}
+
+struct Parts<'a> {
+    store: &'a Store,
+    clock: &'a Clock,
+    keys: &'a Arc<Keyring>,
+    live: &'a Live,
+    public_url: String,
+}
+
+impl Sender {
+    async fn start(parts: Parts<'_>, settings: SenderSettings) -> Result<Self, StoreError> {
+        let Parts { store, clock, keys, live, public_url } = parts;
+        let lease = Arc::new(Lease::take(store.clone(), clock.clone(), settings.alone).await?);
+        let (settler, tries) = Settler::new();
+        let post = Arc::new(Post {
+            store: store.clone(),
+            clock: clock.clone(),
+            keys: keys.clone(),
+            live: live.clone(),
+            lease: lease.clone(),
+            settler,
+            public_url,
+            tls: settings.tls,
+            sends: Arc::new(Semaphore::new(settings.concurrency)),
+            allow: settings.allow,
+        });
+        let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
+        settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));
+        let (carriers, stop_carrying) = (TaskTracker::new(), CancellationToken::new());
+        let hungry = Arc::new(Notify::new());
+        let lanes = Lanes::new(post.clone(), carriers.clone(), stop_carrying.clone(), hungry.clone());
+        hungry.notify_one();
+        carriers.spawn(fetch::run(post, lanes.clone(), hungry.clone(), stop_carrying.clone()));
+        let (store, stop) = (store.clone(), stop_carrying.clone());
+        carriers.spawn(async move {
+            tokio::select! {
+                () = listen::listen(store, &hungry) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(Self { lanes, lease, carriers, stop_carrying, settling, carriers_gone })
+    }
+
+    async fn stop(&self) {
+        self.stop_carrying.cancel();
+        self.carriers.close();
+        self.carriers.wait().await;
+        self.carriers_gone.cancel();
+        self.settling.close();
+        self.settling.wait().await;
+        if let Err(error) = self.lease.give_back().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "dispatches in hand could not be given back; they are taken over in 30 s"
+            );
+        }
+    }
+}
+
+fn watch_catalogue(tasks: &TaskTracker, live: Live, stop: CancellationToken) {
+    tasks.spawn(async move {
+        while !is_stopped_within(&stop, POLL).await {
+            if let Err(error) = live.refresh().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the catalogue could not be looked at"
+                );
+            }
+        }
+    });
+}
+
+fn watch_lease(tasks: &TaskTracker, sender: &Sender, stop: CancellationToken) {
+    let (lease, lanes) = (sender.lease.clone(), sender.lanes.clone());
+    tasks.spawn(async move {
+        while !is_stopped_within(&stop, RENEWAL).await {
+            let renewed = async {
+                lease.renew().await?;
+                lease.rescue().await
+            };
+            match renewed.await {
+                Ok(0) => {}
+                Ok(_) => lanes.fetch_soon(),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the worker's lease could not be renewed"
+                    );
+                }
+            }
+        }
+    });
+}
+
+async fn is_stopped_within(stop: &CancellationToken, pause: Duration) -> bool {
+    tokio::time::timeout(pause, stop.cancelled()).await.is_ok()
+}
