@@ -68,7 +68,12 @@ impl SubKeys {
             key
         };
         let id = u32::from_be_bytes([0, 1, 2, 3].map(|place| expand("key-id")[place]));
-        Self { id: format!("{id:08x}"), tokens: expand("tokens"), sealing: expand("sealing"), origins: expand("origins") }
+        Self {
+            id: format!("{id:08x}"),
+            tokens: expand("tokens"),
+            sealing: expand("sealing"),
+            origins: expand("origins"),
+        }
     }
 
     fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
