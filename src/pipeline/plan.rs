@@ -67,7 +67,7 @@ pub async fn plan(
     let mut told: HashMap<usize, Told> = HashMap::new();
     for place in order {
         #[cfg(test)]
-        assert!(batch[place].incoming.data.get("panic").is_none(), "planted by a test");
+        planted_panic(&batch[place]);
         match drafts.apply(place, &batch[place]) {
             Ok(one) => drop(told.insert(place, one)),
             Err(refusal) => planned[place] = Some(refused(desk.now, refusal)),
@@ -324,4 +324,9 @@ async fn write_tokens(
         db!(tx, tokens::issue(&rows))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+fn planted_panic(event: &Prepared) {
+    assert!(event.incoming.data.get("panic").is_none(), "planted by a test");
 }

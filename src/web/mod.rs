@@ -131,3 +131,58 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response {
     tracing::error!(panic = said.unwrap_or("without a text"), "a handler panicked");
     Problem::Internal.into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::StatusCode;
+    use tower::ServiceExt;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    async fn boom() -> &'static str {
+        panic!("at the disco")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_and_a_log_line_with_the_route_but_not_the_uri() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        let _guard = tracing::subscriber::set_default(subscriber.with_writer(lines.clone()).finish());
+        let router = finished(Router::new().route("/p/{project}/boom", get(boom)));
+        let request = Request::get("/p/acme/boom?token=hunter2").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("disco"));
+        let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(said.contains("at the disco") && said.contains("/p/{project}/boom"), "{said}");
+        assert!(!said.contains("hunter2") && !said.contains("acme"), "{said}");
+    }
+}

@@ -13,10 +13,11 @@ use signalpost::domain::event::{Incoming, Planned, Reason, Refusal};
 use signalpost::domain::id::{ApiKeyId, AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
+use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
 use signalpost::pipeline::{Intake, Payload, Submission};
-use signalpost::store::rows::MemberRow;
+use signalpost::store::rows::{MemberRow, RefusalRow};
 use signalpost::store::shown::{ProjectRow, StoredKey};
 use signalpost::store::{Conn, Store, lite};
 use signalpost::web::health::{Part, Readiness};
@@ -69,8 +70,7 @@ impl App {
         let clock = Clock::manual(start_of_tests());
         let keyring = Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[]));
         let live = Live::load(store.clone()).await.unwrap();
-        let flows =
-            Flows { store: store.clone(), clock: clock.clone(), keys: keyring.clone(), live: live.clone() };
+        let flows = Flows::new(store.clone(), clock.clone(), keyring.clone(), live.clone(), None);
         let (submissions, queue) = mpsc::channel(64);
         let submitted = Arc::new(Mutex::new(Vec::new()));
         let readiness = Readiness::expecting(&[Part::Database, Part::Broker], start_of_tests());
@@ -94,7 +94,7 @@ impl App {
         let router = web::router(state);
         let stopping = stop.clone();
         tasks.spawn(async move { web::serve(listener, router, stopping).await.unwrap() });
-        tasks.spawn(plan(queue, submitted.clone()));
+        tasks.spawn(plan(queue, store.clone(), submitted.clone()));
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { base, store, clock, keyring, readiness, stop, tasks, submitted, client, _directory: directory }
     }
@@ -183,15 +183,41 @@ impl Answer {
     }
 }
 
-async fn plan(mut queue: mpsc::Receiver<Submission>, submitted: Arc<Mutex<Vec<Incoming>>>) {
-    while let Some(Submission { incoming, answer, .. }) = queue.recv().await {
-        let planned = planned(&incoming);
-        submitted.lock().unwrap().push(incoming);
+/// Keeps what it gets, as the planner keeps refusals, and answers.
+async fn plan(mut queue: mpsc::Receiver<Submission>, store: Store, submitted: Arc<Mutex<Vec<Incoming>>>) {
+    while let Some(Submission { payload, answer, .. }) = queue.recv().await {
+        let planned = match payload {
+            Payload::Event(incoming) => {
+                let planned = planned(&incoming);
+                submitted.lock().unwrap().push(incoming);
+                planned
+            }
+            Payload::Undecodable(undecodable) => Some(note(&store, undecodable).await),
+        };
         // Dropping the answer is how a planner that stops looks.
         if let Some(planned) = planned {
             let _ = answer.send(planned);
         }
     }
+}
+
+async fn note(store: &Store, undecodable: Undecodable) -> Planned {
+    let Undecodable { refusal, project, source, id, kind } = undecodable;
+    let event = EventId(Uuid::from_u128(0xef));
+    let row = RefusalRow {
+        id: event.0,
+        project,
+        source,
+        source_id: id,
+        kind,
+        reason: refusal.reason.name(),
+        field: refusal.field.clone(),
+        detail: refusal.detail.clone(),
+        received_at: start_of_tests(),
+    };
+    let Conn::Lite(mut c) = store.write().await.unwrap() else { panic!("the tests run on SQLite") };
+    lite::events::insert_refusals(&mut c, &[row]).await.unwrap();
+    Planned::Refused { event, refusal }
 }
 
 fn planned(incoming: &Incoming) -> Option<Planned> {

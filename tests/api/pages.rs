@@ -183,3 +183,123 @@ async fn another_site_cannot_read_the_mailbox() {
     let public = App::with(Surface { api: true, admin: true, dev: false }).await;
     open(&public, "get", "/console/mailbox", "text/html").await.is_problem(404, "not-found");
 }
+
+const GOOD: &str = "gravel piano umbrella";
+
+async fn submit(app: &App, link: &str, password: &str) -> Answer {
+    let token = link.split("token=").nth(1).unwrap();
+    let form = [("token", token), ("username", "elon"), ("new_password", password)];
+    let request = app.request("post", "/p/acme/reset-password").header("accept", "text/html");
+    Answer::of(request.form(&form).send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_person_sets_a_password_after_a_hundred_looks_of_a_scanner() {
+    let app = App::start().await;
+    let link = link(&app, Purpose::ResetPassword).await;
+    for _ in 0..50 {
+        assert_eq!(open(&app, "get", &link, "*/*").await.status, 200);
+        assert_eq!(open(&app, "head", &link, "*/*").await.status, 200);
+    }
+    let form = open(&app, "get", &link, "text/html").await;
+    assert!(form.text.contains("<form method=\"post\" action=\"reset-password\">"), "{}", form.text);
+
+    let weak = submit(&app, &link, "password").await;
+    assert_eq!(weak.status, 422);
+    assert!(weak.text.contains("role=\"alert\"") && weak.text.contains("The password "));
+    assert!(!weak.text.contains("value=\"password\""));
+
+    let done = submit(&app, &link, GOOD).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert!(done.text.contains("Your password has been updated"));
+
+    for page in [submit(&app, &link, GOOD).await, open(&app, "get", &link, "text/html").await] {
+        assert_eq!(page.status, 410);
+        assert!(page.text.contains("It has been used already"));
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_does_not_work_says_why() {
+    let app = App::start().await;
+    let good = link(&app, Purpose::ResetPassword).await;
+    for (path, sentence) in [
+        ("/p/acme/reset-password".to_owned(), "not a link"),
+        (format!("{good}x"), "not a link"),
+        ("/p/acme/reset-password?token=%ff&token=a".to_owned(), "not a link"),
+        (good.replace("acme", "other"), "not a link"),
+    ] {
+        let page = open(&app, "get", &path, "text/html").await;
+        assert_eq!(page.status, 410, "{path}");
+        assert!(page.text.contains(sentence), "{path}");
+    }
+    app.clock.advance(TimeDelta::minutes(31));
+    assert!(open(&app, "get", &good, "text/html").await.text.contains("has expired"));
+    let answer = open(&app, "get", &good, "application/json").await;
+    assert_eq!(answer.is_problem(410, "token-invalid")["reason"], "expired");
+}
+
+#[tokio::test]
+async fn without_the_database_a_person_is_asked_to_try_again() {
+    let app = App::start().await;
+    let link = link(&app, Purpose::ResetPassword).await;
+    app.store.close().await;
+    let page = open(&app, "get", &link, "text/html").await;
+    assert_eq!((page.status, page.header("retry-after")), (503, "2"));
+    assert!(page.text.contains("Please try again"));
+    open(&app, "get", &link, "application/json").await.is_problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn a_token_of_another_purpose_does_nothing_here() {
+    let app = App::start().await;
+    let link = link(&app, Purpose::ChangeEmail).await;
+    assert_eq!(open(&app, "get", &link, "text/html").await.status, 410);
+    assert_eq!(submit(&app, &link, GOOD).await.status, 410);
+    let row = lite::tokens::find(&mut *app.write().await, TOKEN.0).await.unwrap().unwrap();
+    assert!(row.used_at.is_none());
+}
+
+#[tokio::test]
+async fn a_front_end_does_with_json_what_the_form_does() {
+    let app = App::start().await;
+    let link = link(&app, Purpose::ResetPassword).await;
+    let token = link.split("token=").nth(1).unwrap();
+    let seen = open(&app, "get", &link, "application/json").await;
+    let member = json!({"id": "mem_elon", "username": "elon", "is_admin": false});
+    let wanted = json!({"purpose": "reset-password", "expires_at": "2026-07-01T12:30:00Z", "member": member});
+    assert_eq!(seen.json, wanted);
+    let post = async |password: &str| {
+        let body = json!({"token": token, "new_password": password});
+        let request = app.request("post", "/p/acme/reset-password").json(&body);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    assert_eq!(post("password").await.is_problem(422, "weak-password")["field"], "new_password");
+    let done = post(GOOD).await;
+    assert_eq!((done.status, &done.json["member"]["id"]), (200, &json!("mem_elon")));
+    assert_eq!(post(GOOD).await.is_problem(410, "token-invalid")["reason"], "used");
+}
+
+#[tokio::test]
+async fn the_api_inspects_redeems_and_completes_once() {
+    let app = App::start().await;
+    let key = app.all_keys().await;
+    let link = link(&app, Purpose::ResetPassword).await;
+    let token = link.split("token=").nth(1).unwrap();
+    for _ in 0..2 {
+        let seen = app.post(&key, "/v1/tokens/inspect", &json!({"token": token})).await;
+        assert_eq!((seen.status, &seen.json["purpose"]), (200, &json!("reset-password")));
+    }
+    let other = json!({"token": token, "purpose": "change-email"});
+    let answer = app.post(&key, "/v1/tokens/redeem", &other).await;
+    assert_eq!(answer.is_problem(410, "token-invalid")["reason"], "unknown");
+    let stranger = app.key(OTHER, &signalpost::domain::api_key::Scope::ALL).await;
+    let body = json!({"token": token, "purpose": "reset-password"});
+    let answer = app.post(&stranger, "/v1/tokens/redeem", &body).await;
+    assert_eq!(answer.is_problem(410, "token-invalid")["reason"], "unknown");
+    let redeemed = app.post(&key, "/v1/tokens/redeem", &body).await;
+    assert_eq!((redeemed.status, &redeemed.json["member"]["id"]), (200, &json!("mem_elon")));
+    let complete = json!({"token": token, "new_password": GOOD});
+    let answer = app.post(&key, "/v1/password-resets/complete", &complete).await;
+    assert_eq!(answer.is_problem(410, "token-invalid")["reason"], "used");
+}
