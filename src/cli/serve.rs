@@ -77,6 +77,9 @@ impl Start<'_> {
         } else {
             None
         };
+        if config.otlp_endpoint.is_some() {
+            tracing::warn!("SIGNALPOST_OTLP_ENDPOINT is set, but traces are not exported yet");
+        }
         let surfaces = bind(config, self.halves, self.is_dev).await?;
         let settings = Settings {
             store: self.store,
