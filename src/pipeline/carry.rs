@@ -25,6 +25,7 @@ use crate::mail::classify::{Failure, Stage, Verdict, classify, uncertain};
 use crate::mail::connection::Connection;
 use crate::mail::network::Cidr;
 use crate::mail::reply::Reply;
+use crate::mail::server::Limits;
 use crate::mail::templates::Rendered;
 use crate::store::shown::StoredCapture;
 use crate::store::{Store, StoreError, db};
@@ -48,6 +49,8 @@ pub struct Post {
     pub sends: Arc<Semaphore>,
     /// Networks beyond the public ones that integrations made over the API may reach.
     pub allow: Vec<Cidr>,
+    /// How long each step with a mail server may take.
+    pub limits: Limits,
 }
 
 /// One connection's worth of sending.
