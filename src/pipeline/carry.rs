@@ -167,7 +167,9 @@ impl Carrier {
     }
 
     async fn transmit(&mut self, parcel: &Parcel<'_>) -> Ending {
-        match self.lane.circuit().permission(Instant::now()) {
+        // A statement of its own: in the head of the match the lock would be held in its arms.
+        let permission = self.lane.circuit().permission(Instant::now());
+        match permission {
             Permission::Go => {}
             Permission::Probe { .. } => self.lane.circuit().probing(parcel.owed.id.0),
             Permission::Wait(_) => return Ending::released(None),
