@@ -8,5 +8,6 @@ mod support;
 mod world;
 
 mod acts;
+mod mail_faults;
 mod records;
 mod tokens;

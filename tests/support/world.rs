@@ -329,8 +329,15 @@ impl World {
     /// Waits until nothing is in hand, and nothing is due.
     pub(crate) async fn until_idle(&self) {
         const HELD: &str = "select count(*) from dispatches where state = 'pending' and holder is not null";
-        until("no dispatch is in hand or due", async || self.number(HELD).await + self.due().await == 0)
-            .await;
+        let begun = Instant::now();
+        loop {
+            let (held, due) = (self.number(HELD).await, self.due().await);
+            if held + due == 0 {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "after {PATIENCE:?} {held} in hand, {due} due");
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     // Mail
