@@ -70,6 +70,7 @@ impl Planner {
     /// one reads while the other commits. What waits for its member is dropped at a stop: its sender keeps it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut later: Vec<Later> = Vec::new();
+        let mut is_closed = false;
         loop {
             let mut batch = Vec::new();
             let next = later.iter().map(|(at, _)| *at).min();
@@ -82,7 +83,12 @@ impl Planner {
                     }
                 }
                 () = tokio::time::sleep_until(wake.into()), if next.is_some() => {}
-                () = self.close_at(&stop), if !stop.is_cancelled() => continue,
+                () = stop.cancelled(), if !is_closed => {
+                    // Here, since `receive` keeps the queue locked for as long as it is waited for.
+                    self.submissions.lock().await.close();
+                    is_closed = true;
+                    continue;
+                }
             }
             let now = Instant::now();
             let (due, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(at, _)| *at <= now);
@@ -94,11 +100,6 @@ impl Planner {
 
     async fn receive(&self, batch: &mut Vec<Submission>) -> usize {
         self.submissions.lock().await.recv_many(batch, BATCH).await
-    }
-
-    async fn close_at(&self, stop: &CancellationToken) {
-        stop.cancelled().await;
-        self.submissions.lock().await.close();
     }
 
     /// Plans a batch; returns what is to be tried again later.
