@@ -203,7 +203,8 @@ impl Accounts {
             on_vacation: false,
             auto_replies: 0,
             applied_at: time,
-            tokens_ended_at: None,
+            // A request from before a deletion issues nothing to the one who came back under the same id.
+            tokens_ended_at: self.members.get(&key).and_then(|entry| entry.member.tokens_ended_at),
             deleted_at: None,
             created_at: time,
         };

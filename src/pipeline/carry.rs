@@ -25,6 +25,7 @@ use crate::mail::classify::{Failure, Stage, Verdict, classify, uncertain};
 use crate::mail::connection::Connection;
 use crate::mail::network::Cidr;
 use crate::mail::reply::Reply;
+use crate::mail::server::Limits;
 use crate::mail::templates::Rendered;
 use crate::store::shown::StoredCapture;
 use crate::store::{Store, StoreError, db};
@@ -48,6 +49,8 @@ pub struct Post {
     pub sends: Arc<Semaphore>,
     /// Networks beyond the public ones that integrations made over the API may reach.
     pub allow: Vec<Cidr>,
+    /// How long each step with a mail server may take.
+    pub limits: Limits,
 }
 
 /// One connection's worth of sending.
@@ -164,7 +167,9 @@ impl Carrier {
     }
 
     async fn transmit(&mut self, parcel: &Parcel<'_>) -> Ending {
-        match self.lane.circuit().permission(Instant::now()) {
+        // A statement of its own: in the head of the match the lock would be held in its arms.
+        let permission = self.lane.circuit().permission(Instant::now());
+        match permission {
             Permission::Go => {}
             Permission::Probe { .. } => self.lane.circuit().probing(parcel.owed.id.0),
             Permission::Wait(_) => return Ending::released(None),

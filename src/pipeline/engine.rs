@@ -21,6 +21,7 @@ use super::settle::{self, Settler};
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
 use crate::mail::network::Cidr;
+use crate::mail::server::Limits;
 use crate::store::{Store, StoreError, listen};
 
 /// What a stop waits for work in flight.
@@ -46,6 +47,8 @@ pub struct SenderSettings {
     /// Networks beyond the public ones that integrations made over the API may reach.
     pub allow: Vec<Cidr>,
     pub tls: Arc<ClientConfig>,
+    /// How long each step with a mail server may take.
+    pub limits: Limits,
     /// No other worker can be alive: take over at once what one that crashed had in hand.
     pub alone: bool,
 }
@@ -150,6 +153,7 @@ impl Sender {
             tls: settings.tls,
             sends: Arc::new(Semaphore::new(settings.concurrency)),
             allow: settings.allow,
+            limits: settings.limits,
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
         settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));

@@ -138,7 +138,10 @@ pub(crate) async fn until_quiet(url: &str, events: usize, limit: Duration) -> Du
             return begun.elapsed();
         }
         let (planned, pending) = standing;
-        assert!(begun.elapsed() < limit, "{planned} of {events} planned, {pending} not final after {limit:?}");
+        assert!(
+            begun.elapsed() < limit,
+            "{planned} of {events} planned, {pending} not final after {limit:?}"
+        );
         tokio::time::sleep(LOOK).await;
     }
 }
