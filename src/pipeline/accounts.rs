@@ -229,6 +229,10 @@ impl Accounts {
             member.username.clone_from(username);
         }
         if let Some(email) = &profile.email {
+            if member.username == before.email {
+                // The address stands in for a username that there is not, or nobody else could have it now.
+                member.username = email.to_string();
+            }
             member.email = email.to_string();
         }
         set(&mut member.first_name, &profile.first_name);

@@ -51,6 +51,8 @@ pub struct Post {
     pub allow: Vec<Cidr>,
     /// How long each step with a mail server may take.
     pub limits: Limits,
+    /// The end of a stop's patience: what is being sent is dropped, and given back.
+    pub cut_off: CancellationToken,
 }
 
 /// One connection's worth of sending.
@@ -86,7 +88,12 @@ impl Carrier {
     }
 
     /// Carries until there is nothing to do, or a stop.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let cut_off = self.post.cut_off.clone();
+        cut_off.run_until_cancelled_owned(self.carry(stop)).await;
+    }
+
+    async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
             let ending = self.try_one(&held).await;
             // Receipts come in order, so the newest speaks for those before it.

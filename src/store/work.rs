@@ -146,6 +146,16 @@ pub async fn release_all(c: &mut Connection, worker: i64) -> Result<u64, StoreEr
     Ok(sqlx::query::<Db>(sql).bind(worker).execute(c).await?.rows_affected())
 }
 
+/// Gives back what workers hold that were declared dead not long ago: a transaction that one was in the middle
+/// of may have committed after its rows were given back.
+pub async fn release_orphans(c: &mut Connection, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    let sql = "update dispatches set holder = null, \
+               state = case when cancel_reason is not null then 'cancelled' else state end, \
+               reason = coalesce(cancel_reason, reason) \
+               where holder in (select id from workers where dead_at >= $1) and state = 'pending'";
+    Ok(sqlx::query::<Db>(sql).bind(since).execute(c).await?.rows_affected())
+}
+
 /// Ends dispatches whose `max_age` ran out while nobody could fetch them.
 pub async fn expire(c: &mut Connection, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let sql = "update dispatches set state = 'dead', reason = 'expired' \

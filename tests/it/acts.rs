@@ -1,6 +1,8 @@
 //! What members, operators and publishers do, in their words.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::world::{Answer, World, until};
@@ -79,6 +81,33 @@ impl World {
     /// Sets a password by a token.
     pub(crate) async fn complete(&self, token: &str) -> Answer {
         self.post("/v1/password-resets/complete", json!({ "token": token, "new_password": PASSWORD })).await
+    }
+
+    /// Lets time pass, in steps longer than the planner waits between two tries, until something has its answer.
+    /// The answer, and how many seconds passed.
+    pub(crate) async fn while_time_passes<T>(&self, asking: impl Future<Output = T>) -> (T, i64) {
+        let (mut asking, mut passed) = (std::pin::pin!(asking), 0);
+        loop {
+            match tokio::time::timeout(Duration::from_millis(300), &mut asking).await {
+                Ok(answer) => return (answer, passed),
+                Err(_) => passed += 1,
+            }
+            self.pass(TimeDelta::seconds(1)).await;
+        }
+    }
+
+    /// Makes many members in few batches.
+    pub(crate) async fn members(&self, names: impl IntoIterator<Item = String>) {
+        let event = |name: &String| {
+            let data = json!({ "id": format!("mem_{name}"), "username": name, "email": format!("{name}@example.com") });
+            self.event("created", &data)
+        };
+        let names: Vec<String> = names.into_iter().collect();
+        for some in names.chunks(1000) {
+            let answers = self.post("/v1/events", some.iter().map(event).collect()).await;
+            let answers = answers.json.as_array().unwrap().clone();
+            assert!(answers.iter().all(|one| one["outcome"] == "applied"), "{answers:?}");
+        }
     }
 
     /// Holds back all mail: what is planned from now on waits in the database.

@@ -8,6 +8,10 @@ mod support;
 mod world;
 
 mod acts;
+mod batches;
 mod mail_faults;
+mod one_use;
 mod records;
+mod superseding;
 mod tokens;
+mod workers;

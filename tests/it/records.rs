@@ -148,3 +148,15 @@ async fn an_address_that_another_member_has_is_refused_and_changes_nothing() {
     assert_eq!(world.inspect(&token).await, "good");
     assert_eq!(world.get("/v1/members/mem_bob").await.json["email"], "bob@example.com");
 }
+
+#[tokio::test]
+async fn the_old_address_of_a_member_without_a_username_is_free_for_another() {
+    let world = World::start().await;
+    let data = |id: &str, email: &str| json!({ "id": id, "email": email });
+    world.publish("created", data("mem_a", "ada@example.com")).await;
+    let moved = world.publish("updated", data("mem_a", "ada@new.example")).await;
+    assert_eq!(moved.said(), (202, "applied"));
+    assert_eq!(world.publish("created", data("mem_b", "ada@example.com")).await.said(), (202, "applied"));
+    assert_eq!(world.get("/v1/members/ada@example.com").await.json["id"], "mem_b");
+    assert_eq!(world.get("/v1/members/ada@new.example").await.json["id"], "mem_a");
+}

@@ -1,7 +1,5 @@
 //! A reset from the request to the new password, and what ends a token before it is used.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -57,16 +55,8 @@ async fn a_token_expires_30_minutes_after_its_mail_was_tried() {
 #[tokio::test]
 async fn an_unknown_member_is_refused_after_5_seconds() {
     let world = World::start().await;
-    let mut asking = std::pin::pin!(world.publish("password-reset-requested", json!({ "member": "nobody" })));
-    let mut passed = 0;
-    // Longer than the planner waits between two tries.
-    let answer = loop {
-        match tokio::time::timeout(Duration::from_millis(300), &mut asking).await {
-            Ok(answer) => break answer,
-            Err(_) => passed += 1,
-        }
-        world.pass(TimeDelta::seconds(1)).await;
-    };
+    let asking = world.publish("password-reset-requested", json!({ "member": "nobody" }));
+    let (answer, passed) = world.while_time_passes(asking).await;
     assert_eq!(answer.said(), (404, "unknown-member"));
     assert!((5..=7).contains(&passed), "after {passed} s");
     assert_eq!(world.number("select count(*) from refusals where reason = 'unknown-member'").await, 1);
