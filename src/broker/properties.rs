@@ -75,16 +75,14 @@ impl Properties {
                 Kind::Octet => rest.take(1).map(drop),
                 Kind::Timestamp => rest.take(8).map(drop),
             };
-            match checked {
-                Err(what) => read.note(field, what),
-                Ok(()) => {
-                    read.flags |= flag;
-                    let part =
-                        if flag > HEADERS { &mut read.before_headers } else { &mut read.after_headers };
-                    if flag != HEADERS {
-                        part.extend_from_slice(&whole[..whole.len() - rest.0.len()]);
-                    }
-                }
+            if let Err(what) = checked {
+                read.note(field, what);
+                continue;
+            }
+            read.flags |= flag;
+            let part = if flag > HEADERS { &mut read.before_headers } else { &mut read.after_headers };
+            if flag != HEADERS {
+                part.extend_from_slice(&whole[..whole.len() - rest.0.len()]);
             }
         }
         if octets.len() < 2 || !rest.0.is_empty() {

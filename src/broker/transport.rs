@@ -43,14 +43,14 @@ struct Screened {
     screen: Screen,
     chunk: Box<[u8]>,
     /// Screened; up to `read` lapin has it.
-    screened: Vec<u8>,
+    ready: Vec<u8>,
     read: usize,
 }
 
 impl Screened {
     fn new(socket: Socket, frame_max: Option<u32>) -> Self {
         let (screen, chunk) = (Screen::new(frame_max), vec![0; CHUNK].into_boxed_slice());
-        Self { socket, screen, chunk, screened: Vec::new(), read: 0 }
+        Self { socket, screen, chunk, ready: Vec::new(), read: 0 }
     }
 }
 
@@ -61,16 +61,16 @@ impl AsyncRead for Screened {
         to: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        while this.read == this.screened.len() {
-            this.screened.clear();
+        while this.read == this.ready.len() {
+            this.ready.clear();
             this.read = 0;
             let count = ready!(Pin::new(&mut this.socket).poll_read(context, &mut this.chunk))?;
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
-            this.screen.pass(&this.chunk[..count], &mut this.screened);
+            this.screen.pass(&this.chunk[..count], &mut this.ready);
         }
-        let left = &this.screened[this.read..];
+        let left = &this.ready[this.read..];
         let count = left.len().min(to.len());
         to[..count].copy_from_slice(&left[..count]);
         this.read += count;
