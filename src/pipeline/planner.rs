@@ -243,6 +243,7 @@ impl Planner {
         if plan.unheld && !reservation.is_held() {
             db!(tx, catalogue::notify_due())?;
         }
+        reservation.committing();
         tx.commit().await?;
         if let Some(lanes) = &self.lanes {
             lanes.hand_over(plan.owed, reservation);
