@@ -90,7 +90,7 @@ impl Carrier {
     /// Carries until there is nothing to do, or a stop.
     pub async fn run(self, stop: CancellationToken) {
         let cut_off = self.post.cut_off.clone();
-        Box::pin(cut_off.run_until_cancelled_owned(self.carry(stop))).await;
+        cut_off.run_until_cancelled_owned(Box::pin(self.carry(stop))).await;
     }
 
     async fn carry(mut self, stop: CancellationToken) {

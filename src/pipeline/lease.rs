@@ -74,7 +74,10 @@ impl Lease {
     pub async fn rescue(&self) -> Result<u64, StoreError> {
         let mut tx = self.store.begin().await?;
         let mut rescued = 0;
-        for dead in db!(tx, workers::fence_silent(self.id(), self.clock.now() - SILENCE))? {
+        let now = self.clock.now();
+        let mut dead = db!(tx, workers::fence_silent(self.id(), now - SILENCE))?;
+        dead.extend(db!(tx, work::orphans(now - ORPHANED))?);
+        for dead in dead {
             let rows = db!(tx, work::release_all(dead))?;
             tracing::warn!(
                 worker.id = dead,
@@ -83,7 +86,6 @@ impl Lease {
             );
             rescued += rows;
         }
-        rescued += db!(tx, work::release_orphans(self.clock.now() - ORPHANED))?;
         tx.commit().await?;
         Ok(rescued)
     }

@@ -9,6 +9,7 @@ mod world;
 
 mod acts;
 mod batches;
+mod campaign;
 mod mail_faults;
 mod one_use;
 mod records;

@@ -143,8 +143,8 @@ async fn an_address_that_another_member_has_is_refused_and_changes_nothing() {
     world.member("ada").await;
     world.member("bob").await;
     let token = world.reset_token("bob").await;
-    let claimed = world.publish("updated", json!({ "id": "mem_bob", "email": "Ada@Example.com" })).await;
-    assert_eq!(claimed.said(), (409, "email-in-use"));
+    let refused = world.publish("updated", json!({ "id": "mem_bob", "email": "Ada@Example.com" })).await;
+    assert_eq!(refused.said(), (409, "email-in-use"));
     assert_eq!(world.inspect(&token).await, "good");
     assert_eq!(world.get("/v1/members/mem_bob").await.json["email"], "bob@example.com");
 }
