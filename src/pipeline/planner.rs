@@ -69,7 +69,7 @@ impl Planner {
     /// Plans until a stop, and then what is in the queue. Two of these share one queue on PostgreSQL, so that
     /// one reads while the other commits. What waits for its member is dropped at a stop: its sender keeps it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut later: Vec<Later> = Vec::new();
+        let (mut later, mut is_closing): (Vec<Later>, bool) = (Vec::new(), false);
         loop {
             let mut batch = Vec::new();
             let next = later.iter().map(|(at, _)| *at).min();
@@ -82,7 +82,12 @@ impl Planner {
                     }
                 }
                 () = tokio::time::sleep_until(wake.into()), if next.is_some() => {}
-                () = self.close_at(&stop), if !stop.is_cancelled() => continue,
+                () = stop.cancelled(), if !is_closing => {
+                    is_closing = true;
+                    // Here nobody receives any more, so that the lock is free: whoever waits for messages holds it.
+                    self.submissions.lock().await.close();
+                    continue;
+                }
             }
             let now = Instant::now();
             let (due, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(at, _)| *at <= now);
@@ -94,11 +99,6 @@ impl Planner {
 
     async fn receive(&self, batch: &mut Vec<Submission>) -> usize {
         self.submissions.lock().await.recv_many(batch, BATCH).await
-    }
-
-    async fn close_at(&self, stop: &CancellationToken) {
-        stop.cancelled().await;
-        self.submissions.lock().await.close();
     }
 
     /// Plans a batch; returns what is to be tried again later.
