@@ -201,3 +201,19 @@ pub(crate) async fn dead_letters(url: &str) -> Vec<(BasicProperties, Vec<u8>)> {
     }
     letters
 }
+
+/// Waits until so many messages wait in a queue.
+///
+/// # Panics
+/// If they do not within `limit`.
+pub(crate) async fn until_waiting(url: &str, queue: &str, count: usize, limit: Duration) {
+    let begun = Instant::now();
+    loop {
+        let waiting = waiting_in(url, queue).await;
+        if usize::try_from(waiting).unwrap() >= count {
+            return;
+        }
+        assert!(begun.elapsed() < limit, "{waiting} of {count} in {queue} after {limit:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
