@@ -40,7 +40,9 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where state = 'pending' and id in (select value::uuid from json_array_elements_text($1::text::json))",
+         where id in (select value::uuid from json_array_elements_text($1::text::json))
+           -- The `case` keeps the planner to the key.
+           and case state when 'pending' then true end",
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
@@ -63,8 +65,8 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where state = 'pending'
-           and id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)",
+         where id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
+           and case state when 'pending' then true end",
         "-- store.dispatches.cancel_members
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,

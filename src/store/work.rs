@@ -35,7 +35,7 @@ pub async fn claim(
            select d.id from wanted w cross join lateral (
              select id from dispatches where integration_id = w.integration and state = 'pending' and holder is null
                and due_at <= $3 order by due_at limit w.slots for update skip locked) d)
-         update dispatches d set holder = $2 from picked where d.id = picked.id and d.holder is null returning d.id",
+         update dispatches d set holder = $2 from picked where d.id = picked.id returning d.id",
         "-- store.work.claim
          update dispatches set holder = $2 where id in (
            select id from (
@@ -93,7 +93,9 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
            first_reply = case when d.first_at is null then s.reply else d.first_reply end
          from json_to_recordset($1::text::json) as s(dispatch_id uuid, new_state text, new_reason text,
            next_at timestamptz, shown integer, charge integer, tried_at timestamptz, class text, code integer, reply text)
-         where d.id = s.dispatch_id and d.holder = $2 and d.state = 'pending'
+         -- The `case` keeps the planner to the key: it would take the index of what is held, which is full of
+         -- rows that were settled a moment ago.
+         where d.id = s.dispatch_id and case d.holder when $2 then d.state = 'pending' end
          returning d.id, d.attempts",
         "-- store.work.settle
          update dispatches as d set
@@ -133,8 +135,8 @@ pub async fn insert_attempts(c: &mut Connection, rows: &[AttemptRow]) -> Result<
 
 /// Which of the dispatches are still this worker's and wanted: asked when they lay in hand for long.
 pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<bool, StoreError> {
-    let sql = "select count(*) from dispatches where id = $1 and holder = $2 and state = 'pending' \
-               and cancel_reason is null";
+    let sql = "select count(*) from dispatches where id = $1 and holder is not distinct from $2 \
+               and state = 'pending' and cancel_reason is null";
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
 }
 
