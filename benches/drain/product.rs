@@ -12,7 +12,7 @@ use signalpost::broker::topology::{self, EVENTS_EXCHANGE, EVENTS_QUEUE};
 use signalpost::broker::{BrokerUrl, Options};
 use signalpost::domain::clock::Clock;
 use signalpost::domain::keys::{Keyring, SecretKey};
-use signalpost::mail::server::tls_config;
+use signalpost::mail::server::{Limits, tls_config};
 use signalpost::pipeline::engine::SenderSettings;
 use signalpost::store::{Store, partitions};
 use sqlx::PgPool;
@@ -70,7 +70,13 @@ pub(crate) async fn run(round: &Round<'_>, metrics: PrometheusHandle) -> Result<
 }
 
 fn settings(round: &Round<'_>, store: Store, metrics: PrometheusHandle) -> Result<Settings> {
-    let sender = SenderSettings { concurrency: 64, allow: Vec::new(), tls: tls_config(None)?, alone: false };
+    let sender = SenderSettings {
+        concurrency: 64,
+        allow: Vec::new(),
+        tls: tls_config(None)?,
+        alone: false,
+        limits: Limits::default(),
+    };
     let url = BrokerUrl::parse(&round.vhost.url)?;
     let broker = Options { url, declare: true, prefetch: PREFETCH, name: "signalpost worker".to_owned() };
     Ok(Settings {

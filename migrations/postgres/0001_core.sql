@@ -74,8 +74,10 @@ create table members (
   created_at      timestamptz not null,
   primary key (project_id, id)
 );
-create unique index members_email on members (project_id, email_key) where deleted_at is null;
-create unique index members_username on members (project_id, username_key) where deleted_at is null;
+-- The selective column first: on a table that was never analysed the planner takes any index that starts with
+-- the project for as good as the right one, and then reads every member of the project for each key.
+create unique index members_email on members (email_key, project_id) where deleted_at is null;
+create unique index members_username on members (username_key, project_id) where deleted_at is null;
 
 -- Who has said what already: narrow, and apart from the events because only this must be unique.
 create table event_identities (

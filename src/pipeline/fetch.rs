@@ -43,6 +43,7 @@ pub async fn run(post: Arc<Post>, lanes: Lanes, hungry: Arc<Notify>, stop: Cance
 
 /// One look: takes what there is room for.
 pub async fn fetch(post: &Post, lanes: &Lanes) -> Result<usize, StoreError> {
+    lanes.strays().give_back(&post.store).await?;
     let mut c = post.store.read().await?;
     let waiting = db!(c, work::waiting_integrations())?;
     drop(c);
@@ -62,7 +63,7 @@ pub async fn fetch(post: &Post, lanes: &Lanes) -> Result<usize, StoreError> {
         .map(|(integration, kept)| Slots { integration: *integration, slots: kept.len() })
         .collect();
     let (worker, now) = (post.lease.id(), post.clock.now());
-    let rows = claim(post, &slots, worker, now).await?;
+    let rows = claim(post, lanes, (&slots, worker), now).await?;
     let count = rows.len();
     for slot in &slots {
         let taken = rows.iter().filter(|row| row.integration_id == slot.integration).count();
@@ -84,8 +85,8 @@ pub async fn fetch(post: &Post, lanes: &Lanes) -> Result<usize, StoreError> {
 
 async fn claim(
     post: &Post,
-    slots: &[Slots],
-    worker: i64,
+    lanes: &Lanes,
+    (slots, worker): (&[Slots], i64),
     now: DateTime<Utc>,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
     let mut tx = post.store.begin().await?;
@@ -98,7 +99,10 @@ async fn claim(
     if !tokens.is_empty() {
         db!(tx, tokens::renew(&tokens, now))?;
     }
+    // Until the answer they are perhaps this worker's; afterwards for certain, and in hand.
+    lanes.strays().add(worker, ids.iter().copied());
     tx.commit().await?;
+    lanes.strays().forget(&ids);
     Ok(rows)
 }
 

@@ -161,6 +161,7 @@ impl Flows {
         if unheld && !reservation.is_held() {
             db!(tx, catalogue::notify_due())?;
         }
+        reservation.committing();
         tx.commit().await?;
         if let Some(lanes) = &self.lanes {
             lanes.hand_over(owed, reservation);

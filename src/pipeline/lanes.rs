@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::carry::{Carrier, Post};
+use super::strays::Strays;
 use crate::domain::catalogue::Integration;
 use crate::domain::dispatch::Owed;
 use crate::domain::id::IntegrationId;
@@ -43,6 +44,7 @@ struct Shared {
     stop: CancellationToken,
     /// Woken when something is to be fetched.
     pub hungry: Arc<Notify>,
+    strays: Strays,
 }
 
 /// What one integration has in hand.
@@ -63,27 +65,33 @@ struct Queue {
     backlog: bool,
 }
 
-/// Places that a batch keeps while it is being planned; those that are not handed over are free again.
+/// Places that a batch keeps while it is being planned; those that are not handed over are free again. Dropped
+/// between the commit and the handing over, what was written under it becomes stray.
 pub struct Reservation {
     lanes: Option<Lanes>,
     worker: i64,
     places: HashMap<Uuid, VecDeque<OwnedSemaphorePermit>>,
+    written: Vec<Uuid>,
+    is_committing: bool,
 }
 
 impl Lanes {
     pub fn new(post: Arc<Post>, tasks: TaskTracker, stop: CancellationToken, hungry: Arc<Notify>) -> Self {
-        Self(Arc::new(Shared { lanes: Mutex::default(), post, tasks, stop, hungry }))
+        let (lanes, strays) = (Mutex::default(), Strays::default());
+        Self(Arc::new(Shared { lanes, post, tasks, stop, hungry, strays }))
     }
 
     /// For a batch that this worker plans.
     pub fn reserve(&self) -> Reservation {
         let worker = self.0.post.lease.id();
         let lanes = self.0.post.lease.may_send().then(|| self.clone());
-        Reservation { lanes, worker, places: HashMap::new() }
+        let (places, written) = (HashMap::new(), Vec::new());
+        Reservation { lanes, worker, places, written, is_committing: false }
     }
 
     /// Hands over what was committed under a reservation.
     pub fn hand_over(&self, owed: Vec<Owed>, mut reservation: Reservation) {
+        reservation.is_committing = false;
         for owed in owed {
             let lane = self.lane(owed.integration_id);
             let kept = reservation.places.get_mut(&owed.integration_id.0).and_then(VecDeque::pop_front);
@@ -91,6 +99,11 @@ impl Lanes {
                 self.push(&lane, Held { owed, worker: reservation.worker, place });
             }
         }
+    }
+
+    /// What may be this worker's without being in hand.
+    pub fn strays(&self) -> &Strays {
+        &self.0.strays
     }
 
     /// Asks for something to be fetched soon.
@@ -217,7 +230,13 @@ impl Lane {
 impl Reservation {
     /// Nothing is held: for a process that does not send.
     pub fn none() -> Self {
-        Self { lanes: None, worker: 0, places: HashMap::new() }
+        let (places, written) = (HashMap::new(), Vec::new());
+        Self { lanes: None, worker: 0, places, written, is_committing: false }
+    }
+
+    /// From here on nobody knows what is in the database until the commit is answered.
+    pub fn committing(&mut self) {
+        self.is_committing = true;
     }
 
     /// Whether this worker may hold what is planned.
@@ -238,6 +257,15 @@ impl Reservation {
             return None;
         };
         self.places.entry(row.integration_id).or_default().push_back(place);
+        self.written.push(row.id);
         Some(self.worker)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(lanes) = self.lanes.as_ref().filter(|_| self.is_committing) {
+            lanes.strays().add(self.worker, self.written.drain(..));
+        }
     }
 }

@@ -17,6 +17,9 @@ const TRUSTED: Duration = Duration::from_secs(20);
 /// A worker silent for so long is dead.
 const SILENCE: TimeDelta = TimeDelta::seconds(30);
 
+/// Workers that died so long ago left nothing that was not given back.
+const ORPHANED: TimeDelta = TimeDelta::hours(1);
+
 /// Who this process is to the others.
 pub struct Lease {
     store: Store,
@@ -80,6 +83,7 @@ impl Lease {
             );
             rescued += rows;
         }
+        rescued += db!(tx, work::release_orphans(self.clock.now() - ORPHANED))?;
         tx.commit().await?;
         Ok(rescued)
     }

@@ -19,6 +19,7 @@ pub mod planner;
 pub mod refuse;
 pub mod render;
 pub mod settle;
+pub mod strays;
 
 use tokio::sync::{mpsc, oneshot};
 

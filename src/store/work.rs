@@ -140,12 +140,42 @@ pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<b
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
 }
 
+/// Gives back some of what a worker holds; returns which it did hold. Waits for a transaction that is about to
+/// make them its own.
+pub async fn release(c: &mut Connection, ids: &[Uuid], worker: i64) -> Result<Vec<Uuid>, StoreError> {
+    const SQL: &str = dialect(
+        "-- store.work.release
+         with held as materialized (select id, holder from dispatches where state = 'pending'
+           and id in (select value::uuid from json_array_elements_text($1::text::json)) for update)
+         update dispatches d set holder = null,
+           state = case when d.cancel_reason is not null then 'cancelled' else d.state end,
+           reason = coalesce(d.cancel_reason, d.reason)
+         from held where d.id = held.id and held.holder = $2 returning d.id",
+        "-- store.work.release
+         update dispatches set holder = null,
+           state = case when cancel_reason is not null then 'cancelled' else state end,
+           reason = coalesce(cancel_reason, reason)
+         where state = 'pending' and holder = $2 and id in (select unhex(value) from json_each($1)) returning id",
+    );
+    Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(id_list(ids)).bind(worker).fetch_all(c).await?)
+}
+
 /// Gives back everything that a worker has in hand: at a stop, or when it was found dead.
 pub async fn release_all(c: &mut Connection, worker: i64) -> Result<u64, StoreError> {
     let sql = "update dispatches set holder = null, \
                state = case when cancel_reason is not null then 'cancelled' else state end, \
                reason = coalesce(cancel_reason, reason) where holder = $1 and state = 'pending'";
     Ok(sqlx::query::<Db>(sql).bind(worker).execute(c).await?.rows_affected())
+}
+
+/// Gives back what workers hold that were declared dead not long ago: a transaction that one was in the middle
+/// of may have committed after its rows were given back.
+pub async fn release_orphans(c: &mut Connection, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    let sql = "update dispatches set holder = null, \
+               state = case when cancel_reason is not null then 'cancelled' else state end, \
+               reason = coalesce(cancel_reason, reason) \
+               where holder in (select id from workers where dead_at >= $1) and state = 'pending'";
+    Ok(sqlx::query::<Db>(sql).bind(since).execute(c).await?.rows_affected())
 }
 
 /// Ends dispatches whose `max_age` ran out while nobody could fetch them.

@@ -27,4 +27,7 @@ fn a_token_is_found_in_every_encoding() {
     assert_eq!(token_in("quoted-printable", &quoted).as_deref(), Some(TOKEN));
     assert_eq!(token_in("base64", &packed).as_deref(), Some(TOKEN));
     assert_eq!(token_in("7bit", "no link here"), None);
+    let like_a_code = format!("3d{}", &TOKEN[2..]);
+    let quoted = format!("Open https://app.example/reset?token=3D{like_a_code} now");
+    assert_eq!(token_in("quoted-printable", &quoted), Some(like_a_code));
 }

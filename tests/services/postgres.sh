@@ -4,8 +4,10 @@
 # drops that role with all it made, and leaves the server running.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Version, name, port and state of the cluster to use: one that runs, else the newest.
-cluster() { { pg_lsclusters -h | grep -w online || pg_lsclusters -h | sort -rV; } | awk 'NR == 1 { print $1, $2, $3 }'; }
+# The clusters to choose from: the one that Debian's own PGCLUSTER=VERSION/NAME names, or all.
+clusters() { pg_lsclusters -h | awk -v named="${PGCLUSTER-}" 'named == "" || named == $1 "/" $2'; }
+# Version, name and port of the cluster to use: one that runs, else the newest.
+cluster() { { clusters | grep -w online || clusters | sort -rV; } | awk 'NR == 1 { print $1, $2, $3 }'; }
 
 start_cluster() {
     if has_systemd; then

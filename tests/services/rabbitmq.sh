@@ -2,8 +2,11 @@
 # RabbitMQ for the tests: `start DIR`, `stop DIR`, `add-vhost NAME USER`, `delete-vhost NAME`,
 # `kill-and-start`.
 # A broker that runs is used as it is. Each run has a user of its own; `stop` deletes that user and the
-# virtual hosts named after it, and leaves the broker running.
+# virtual hosts named after it, and leaves the broker running. Another node than the machine's usual one is
+# named by RabbitMQ's own variables (RABBITMQ_NODENAME, RABBITMQ_NODE_PORT, RABBITMQ_CONFIG_FILE, …).
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+port=${RABBITMQ_NODE_PORT:-5672}
 
 ctl() { as_root rabbitmqctl --quiet "$@"; }
 
@@ -14,7 +17,7 @@ start_broker() {
         say "the host name does not resolve: the broker's node becomes rabbit@localhost ($settings)"
         echo NODENAME=rabbit@localhost | as_root tee -a "$settings" >/dev/null
     fi
-    if has_systemd; then
+    if has_systemd && [ -z "${RABBITMQ_NODENAME-}" ]; then
         as_root systemctl start rabbitmq-server
     else
         as_root rabbitmq-server -detached >/dev/null 2>&1
@@ -23,7 +26,7 @@ start_broker() {
 }
 
 # await_startup waits for a node that is booting, but fails at once while there is none yet.
-started() { ctl await_startup --timeout 30 && listening 5672; }
+started() { ctl await_startup --timeout 30 && listening "$port"; }
 
 start() {
     local dir=$1 user password
@@ -35,7 +38,7 @@ start() {
     ctl add_user "$user" "$password"
     ctl set_user_tags "$user" administrator
     ctl set_permissions -p / "$user" '.*' '.*' '.*'
-    give "$dir" SIGNALPOST_TEST_AMQP "amqp://$user:$password@127.0.0.1:5672/%2f"
+    give "$dir" SIGNALPOST_TEST_AMQP "amqp://$user:$password@127.0.0.1:$port/%2f"
 }
 
 stop() {

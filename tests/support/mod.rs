@@ -8,6 +8,7 @@
 )]
 
 pub mod ledger;
+pub mod program;
 pub mod proxy;
 pub mod services;
 pub mod sink;

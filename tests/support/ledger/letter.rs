@@ -60,7 +60,12 @@ fn decoded(headers: &str, body: &str) -> String {
     }
     match header(headers, "content-transfer-encoding").unwrap_or_default().to_lowercase().as_str() {
         // What a token is made of needs no more of quoted-printable than its line breaks and equals signs.
-        "quoted-printable" => body.replace("=\n", "").replace("=3D", "=").replace("=3d", "="),
+        // One pass: a token that begins with `3d` follows an equals sign too.
+        "quoted-printable" => {
+            let joined = body.replace("=\n", "");
+            let pieces: Vec<_> = joined.split("=3D").map(|piece| piece.replace("=3d", "=")).collect();
+            pieces.join("=")
+        }
         "base64" => {
             let packed: String = body.split_whitespace().collect();
             let bytes = base64::engine::general_purpose::STANDARD.decode(packed).unwrap_or_default();

@@ -249,8 +249,14 @@ impl Builder {
     /// # Panics
     /// If no port can be bound or no thread be started.
     pub fn start_on_own_thread(self) -> Sink {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        socket.set_nonblocking(true).expect("a socket of ours");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        // Entered, not blocked on: the caller may be on a runtime already.
+        let listener = {
+            let _entered = runtime.enter();
+            TcpListener::from_std(socket).expect("a socket of ours")
+        };
         let (sink, serve) = self.prepare(listener);
         std::thread::spawn(move || runtime.block_on(serve));
         sink

@@ -6,19 +6,20 @@
 //! proxy.set(Fault::Cut { toward: Toward::Client, after: 2_000, ending: Ending::Reset }).await;
 //! ```
 
-use std::future::pending;
+mod pump;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use pump::Pump;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub enum Fault {
     /// is later; then both sides end. Only what comes on top of `after` bytes that way ends it, so that a
     /// reply of exactly that length still arrives and `after: 0` ends it at the first byte.
     Cut { toward: Toward, after: u64, ending: Ending },
+    /// A connection whose client says this ends with a RST when it is answered: what was asked is done, and
+    /// the client cannot know.
+    LoseAnswer { to: &'static str },
     /// Nothing is read, so that writers block in the end; what waited passes once another fault is set.
     Stall,
     /// Half-open: everything is taken, nothing passes, nothing is closed. A connection that lost bytes so
@@ -224,8 +228,9 @@ async fn carry(mut client: TcpStream, mut upstream: TcpStream, mut link: Link) {
     let ending = {
         let (from_client, to_client) = client.split();
         let (from_upstream, to_upstream) = upstream.split();
-        let out = Pump::new(Toward::Upstream, &link).run(from_client, to_upstream);
-        let back = Pump::new(Toward::Client, &link).run(from_upstream, to_client);
+        let asked = Arc::new(AtomicBool::new(false));
+        let out = Pump::new(Toward::Upstream, &link, &asked).run(from_client, to_upstream);
+        let back = Pump::new(Toward::Client, &link, &asked).run(from_upstream, to_client);
         tokio::select! {
             ended = async { tokio::try_join!(out, back) } => ended.err(),
             _ = link.ends.changed() => {
@@ -245,106 +250,5 @@ fn end(streams: &[&TcpStream], ending: Ending) {
         for stream in streams {
             let _ = stream.set_zero_linger();
         }
-    }
-}
-
-/// One direction of one connection.
-struct Pump {
-    toward: Toward,
-    settings: watch::Receiver<Setting>,
-    totals: Arc<Totals>,
-    /// The setting that `passed` counts under.
-    number: u64,
-    passed: u64,
-}
-
-impl Pump {
-    fn new(toward: Toward, link: &Link) -> Self {
-        let number = link.settings.borrow().number;
-        Self { toward, settings: link.settings.clone(), totals: Arc::clone(&link.totals), number, passed: 0 }
-    }
-
-    /// Passes bytes until that side ends (`Ok`) or a fault ends the connection.
-    async fn run(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Ending> {
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            let fault = self.fault().await;
-            let read = tokio::select! {
-                // The reset of one side goes on to the other.
-                read = from.read(&mut buffer) => read.map_err(|_| Ending::Reset)?,
-                _ = self.settings.changed() => continue,
-            };
-            // It may have changed with the bytes in hand, or wait for something else than a stall.
-            let fault = if self.settings.has_changed().unwrap_or(false) { self.fault().await } else { fault };
-            if fault == Fault::Swallow {
-                Totals::add(&self.totals.swallowed, read);
-                self.swallow(&mut from).await;
-            }
-            if read == 0 {
-                let _ = to.shutdown().await;
-                return Ok(());
-            }
-            self.pass(&buffer[..read], &mut to, fault).await?;
-        }
-    }
-
-    /// The fault that holds now, once it is no stall.
-    async fn fault(&mut self) -> Fault {
-        let Ok(setting) = self.settings.wait_for(|setting| setting.fault != Fault::Stall).await.map(|s| *s)
-        else {
-            return pending().await;
-        };
-        if setting.number != self.number {
-            (self.number, self.passed) = (setting.number, 0);
-        }
-        setting.fault
-    }
-
-    async fn pass(&mut self, bytes: &[u8], to: &mut WriteHalf<'_>, fault: Fault) -> Result<(), Ending> {
-        match fault {
-            Fault::Delay(time) => tokio::time::sleep(time).await,
-            Fault::Trickle(pause) => return self.trickle(bytes, to, pause).await,
-            Fault::Cut { toward, after, ending } if toward == self.toward => {
-                let left = usize::try_from(after.saturating_sub(self.passed)).unwrap_or(usize::MAX);
-                if bytes.len() > left {
-                    self.write(&bytes[..left], to).await?;
-                    Totals::add(&self.totals.ended, 1);
-                    return Err(ending);
-                }
-            }
-            _ => {}
-        }
-        self.write(bytes, to).await
-    }
-
-    async fn trickle(&mut self, bytes: &[u8], to: &mut WriteHalf<'_>, pause: Duration) -> Result<(), Ending> {
-        for (at, byte) in bytes.iter().enumerate() {
-            if self.settings.has_changed().unwrap_or(false) {
-                return self.write(&bytes[at..], to).await;
-            }
-            self.write(&[*byte], to).await?;
-            tokio::time::sleep(pause).await;
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: &[u8], to: &mut WriteHalf<'_>) -> Result<(), Ending> {
-        to.write_all(bytes).await.map_err(|_| Ending::Reset)?;
-        self.passed += bytes.len() as u64;
-        let total = match self.toward {
-            Toward::Upstream => &self.totals.to_upstream,
-            Toward::Client => &self.totals.to_client,
-        };
-        Totals::add(total, bytes.len());
-        Ok(())
-    }
-
-    /// Takes everything for ever, also the end.
-    async fn swallow(&self, from: &mut ReadHalf<'_>) {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            Totals::add(&self.totals.swallowed, read);
-        }
-        pending::<()>().await;
     }
 }
