@@ -95,7 +95,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         for which in &chosen {
             // Ends with this turn, so that the next starts from nothing.
             let database = Database::new(arguments.plans).await?;
-            let sink = sink::Sink::builder().usual().keep_bodies(false).start_on_own_thread();
+            let sink = tokio::task::block_in_place(|| {
+                sink::Sink::builder().usual().keep_bodies(false).start_on_own_thread()
+            });
             let work = Round {
                 vhost: &vhost,
                 database: &database,

@@ -38,11 +38,14 @@ pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), Stor
 pub async fn lock_open(c: &mut Connection, ids: &[Uuid], members: &[MemberId]) -> Result<(), StoreError> {
     const SQL: &str = dialect(
         "-- store.dispatches.lock_open
-         select count(*) from (select id from dispatches where state = 'pending' and (
-             id in (select value::uuid from json_array_elements_text($1::text::json))
-             or (project_id, member_id) in (
-               select project, member from json_to_recordset($2::text::json) as g(project uuid, member text)))
-           order by id for no key update) as locked",
+         with gone as (select * from json_to_recordset($2::text::json) as g(project uuid, member text)),
+         open as (
+           select id, project_id, member_id from dispatches where state = 'pending' and holder is null
+           union all select id, project_id, member_id from dispatches where state = 'pending' and holder is not null)
+         select count(*) from (select id from dispatches where id in (
+             select value::uuid from json_array_elements_text($1::text::json)
+             union select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
+           and case state when 'pending' then true end order by id for no key update) as locked",
         "select 0 where $1 <> $2",
     );
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
@@ -57,8 +60,11 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where id in (select id from dispatches where state = 'pending'
-           and id in (select value::uuid from json_array_elements_text($1::text::json)) order by id for no key update)",
+         -- The `case` keeps the planner to the key: it would take an index of what is pending, which is full of rows
+         -- that were settled a moment ago.
+         where id in (select id from dispatches where id in (
+           select value::uuid from json_array_elements_text($1::text::json))
+           and case state when 'pending' then true end order by id for no key update)",
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
@@ -81,9 +87,9 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where id in (select id from dispatches where state = 'pending'
-           and id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
-           order by id for no key update)",
+         where id in (select id from dispatches where id in (
+           select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
+           and case state when 'pending' then true end order by id for no key update)",
         "-- store.dispatches.cancel_members
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,

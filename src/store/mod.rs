@@ -54,7 +54,9 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{
+    Executor as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
+};
 
 pub use error::{Fault, StoreError};
 
@@ -66,6 +68,13 @@ const SQLITE_READERS: u32 = 4;
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How PostgreSQL plans the query files. Every join is by key, of at most some hundred rows that travel as JSON,
+/// which the planner cannot see into, with tables that grow by thousands of rows between two looks of autovacuum.
+/// A plan made while they were empty, or by statistics, reads whole tables; so each row is looked up by its key,
+/// and one plan for all binds is kept, since no bind would change it.
+const BY_KEY: &str = "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; \
+                      set enable_material = off; set jit = off; set plan_cache_mode = force_generic_plan";
 
 /// The same text for both databases; a query file picks its own.
 struct Texts {
@@ -144,7 +153,10 @@ impl Store {
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("postgres") {
             let options = PgConnectOptions::from_str(url)?.application_name("signalpost");
-            let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(ACQUIRE);
+            let pool = PgPoolOptions::new()
+                .max_connections(POSTGRES_CONNECTIONS)
+                .acquire_timeout(ACQUIRE)
+                .after_connect(|c, _| Box::pin(async move { c.execute(BY_KEY).await.map(drop) }));
             return Ok(Self::Pg(pool.connect_with(options).await?));
         }
         let options = SqliteConnectOptions::from_str(url)?

@@ -54,7 +54,7 @@ pub async fn issue(c: &mut Connection, rows: &[TokenRow]) -> Result<(), StoreErr
 pub async fn end(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), StoreError> {
     const SQL: &str = dialect(
         "update tokens set ended_at = $2 where used_at is null and ended_at is null
-         and id in (select value::uuid from json_array_elements_text($1::text::json))",
+         and id = any(array(select value::uuid from json_array_elements_text($1::text::json)))",
         "update tokens set ended_at = $2 where used_at is null and ended_at is null
          and id in (select unhex(value) from json_each($1))",
     );

@@ -35,7 +35,7 @@ pub async fn claim(
            select d.id from wanted w cross join lateral (
              select id from dispatches where integration_id = w.integration and state = 'pending' and holder is null
                and due_at <= $3 order by due_at limit w.slots for update skip locked) d)
-         update dispatches d set holder = $2 from picked where d.id = picked.id and d.holder is null returning d.id",
+         update dispatches d set holder = $2 from picked where d.id = picked.id returning d.id",
         "-- store.work.claim
          update dispatches set holder = $2 where id in (
            select id from (
@@ -85,8 +85,10 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
              new_reason text, next_at timestamptz, shown integer, charge integer, tried_at timestamptz, class text,
              code integer, reply text)),
          -- In key order, as planners cancel them.
+         -- The `case` keeps the planner to the key: it would take the index of what is held, which is full of rows
+         -- that were settled a moment ago.
          mine as materialized (select id from dispatches where id in (select dispatch_id from s)
-           and holder = $2 and state = 'pending' order by id for no key update)
+           and case holder when $2 then state = 'pending' end order by id for no key update)
          update dispatches as d set
            state = case when s.new_state = 'pending' and d.cancel_reason is not null then 'cancelled' else s.new_state end,
            reason = case when s.new_state = 'pending' then d.cancel_reason else s.new_reason end,
@@ -137,8 +139,8 @@ pub async fn insert_attempts(c: &mut Connection, rows: &[AttemptRow]) -> Result<
 
 /// Which of the dispatches are still this worker's and wanted: asked when they lay in hand for long.
 pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<bool, StoreError> {
-    let sql = "select count(*) from dispatches where id = $1 and holder = $2 and state = 'pending' \
-               and cancel_reason is null";
+    let sql = "select count(*) from dispatches where id = $1 and holder is not distinct from $2 \
+               and state = 'pending' and cancel_reason is null";
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
 }
 
