@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::BrokerHealth;
 use crate::domain::clock::Clock;
+use crate::domain::dispatch::DeadReason;
 use crate::domain::id::IntegrationId;
 use crate::pipeline::lanes::Lanes;
 use crate::pipeline::lease::Lease;
@@ -24,6 +25,8 @@ use crate::web::health::{Part, Readiness};
 const LOOK: Duration = Duration::from_secs(1);
 /// How often dispatches whose `max_age` ran out while they waited are ended, and the gauges read.
 const SWEEP: Duration = Duration::from_secs(10);
+/// A database that is silent for so long does not answer.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How often partitions are made and dropped.
 const TIDY: Duration = Duration::from_hours(1);
 
@@ -76,20 +79,20 @@ pub fn start(upkeep: Upkeep, tasks: &TaskTracker, stop: &CancellationToken) {
 impl Upkeep {
     async fn look(&self) {
         let now = self.clock.now();
-        match self.due_count().await {
-            Ok(due) => {
-                self.readiness.ready(Part::Database);
-                let may_take = due <= self.max_due;
-                self.take.send_if_modified(|take| std::mem::replace(take, may_take) != may_take);
-            }
-            Err(_) => self.readiness.not_ready(Part::Database, "does not answer", now),
-        }
         if let Some((_, lease)) = &self.sender {
             if lease.may_send() {
                 self.readiness.ready(Part::WorkerLease);
             } else {
                 self.readiness.not_ready(Part::WorkerLease, "could not be renewed for 20 s", now);
             }
+        }
+        match tokio::time::timeout(ANSWER, self.due_count()).await {
+            Ok(Ok(due)) => {
+                self.readiness.ready(Part::Database);
+                let may_take = due <= self.max_due;
+                self.take.send_if_modified(|take| std::mem::replace(take, may_take) != may_take);
+            }
+            Ok(Err(_)) | Err(_) => self.readiness.not_ready(Part::Database, "does not answer", now),
         }
         let Some(broker) = &self.broker else { return };
         let health = broker.borrow().clone();
@@ -148,7 +151,10 @@ impl Upkeep {
         gauge!("signalpost_oldest_due_seconds").set(oldest.to_std().unwrap_or_default().as_secs_f64());
         gauge!("signalpost_dispatches_waiting", "why" => "paused").set(float(paused));
         gauge!("signalpost_dispatches_waiting", "why" => "circuit-open").set(float(broken));
-        for (reason, rows) in dead {
+        let reasons =
+            [DeadReason::Rejected, DeadReason::Exhausted, DeadReason::Expired, DeadReason::Unrenderable];
+        for reason in reasons.map(DeadReason::name) {
+            let rows = dead.iter().find(|(of, _)| of == reason).map_or(0, |(_, rows)| *rows);
             gauge!("signalpost_dead_letters", "kind" => "dispatch", "reason" => reason).set(float(rows));
         }
         for integration in catalogue.integrations.values() {

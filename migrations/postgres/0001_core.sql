@@ -181,6 +181,8 @@ create table dispatches (
 ) partition by range (id);
 -- The work to be fetched: small, since sent, dead, cancelled and held rows are not in it.
 create index dispatches_due on dispatches (integration_id, due_at) where state = 'pending' and holder is null;
+-- What waits and will be too old one day.
+create index dispatches_expiring on dispatches (expires_at) where state = 'pending' and holder is null;
 -- What is dead, to be counted and listed.
 create index dispatches_dead on dispatches (project_id, id) include (reason) where state = 'dead';
 -- What a dead worker held.

@@ -173,6 +173,7 @@ create table dispatches (
   created_at     text not null
 ) strict;
 create index dispatches_due on dispatches (integration_id, due_at) where state = 'pending' and holder is null;
+create index dispatches_expiring on dispatches (expires_at) where state = 'pending' and holder is null;
 create index dispatches_dead on dispatches (project_id, id, reason) where state = 'dead';
 -- What a dead worker held.
 create index dispatches_held on dispatches (holder) where state = 'pending' and holder is not null;

@@ -13,7 +13,7 @@ use crate::broker::{OriginKeys, Publisher};
 use crate::domain::event::{Incoming, Planned};
 use crate::pipeline::Payload;
 use crate::pipeline::engine::{Engine, Settings};
-use crate::store::Store;
+use crate::store::{Store, partitions};
 
 /// What a command waits for the pipeline's end. Its event was answered before.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ impl Destination {
         }
         let keys = super::dev::keyring(context)?;
         let store = open_store(context).await?;
+        partitions::ensure(&store, context.clock.now()).await?;
         let settings = Settings {
             store: store.clone(),
             clock: context.clock.clone(),

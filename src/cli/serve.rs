@@ -123,6 +123,7 @@ fn lock(config: &Config) -> anyhow::Result<Option<File>> {
 
 async fn bind(config: &Config, halves: Halves, is_dev: bool) -> anyhow::Result<Vec<(TcpListener, Surface)>> {
     let separate = config.admin_addr.filter(|admin| *admin != config.http_addr);
+    let is_dev = is_dev && separate.unwrap_or(config.http_addr).ip().is_loopback();
     let public = Surface { api: halves.http, admin: separate.is_none(), dev: is_dev && separate.is_none() };
     let mut surfaces = vec![(listen(config.http_addr).await?, public)];
     if let Some(address) = separate {

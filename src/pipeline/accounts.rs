@@ -60,6 +60,15 @@ struct Slot {
     issued_by: Option<usize>,
 }
 
+/// Which tokens a change ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// Those that were requested before the change.
+    Earlier,
+    /// Every one that there is.
+    All,
+}
+
 /// What asking for a token came to.
 #[derive(Debug, PartialEq)]
 pub enum Request {
@@ -245,7 +254,8 @@ impl Accounts {
         self.keep(member, true);
         if moved {
             // Or the old mailbox could still take the account.
-            self.end_tokens(&key, time, &[Purpose::ResetPassword, Purpose::ChangeEmail]);
+            // Those too that were asked for after it happened and before it was known here: they went there.
+            self.end_tokens(&key, time, (Which::All, &[Purpose::ResetPassword, Purpose::ChangeEmail]));
         }
         Ok(key)
     }
@@ -290,15 +300,20 @@ impl Accounts {
         member.deleted_at = Some(time);
         self.keep(member, true);
         self.deleted.push(key.clone());
-        self.end_tokens(&key, time, &Purpose::ALL);
+        self.end_tokens(&key, time, (Which::All, &Purpose::ALL));
         Ok(Applied::To(key))
     }
 
-    /// Ends the member's tokens that were requested up to that time, and takes away the mails that carry them.
-    pub fn end_tokens(&mut self, key: &MemberKey, time: DateTime<Utc>, purposes: &[Purpose]) {
+    /// Ends tokens of the member by a change of that time, and takes away the mails that carry them.
+    pub fn end_tokens(
+        &mut self,
+        key: &MemberKey,
+        time: DateTime<Utc>,
+        (which, purposes): (Which, &[Purpose]),
+    ) {
         for purpose in purposes {
             let Some(slot) = self.tokens.get_mut(&(key.clone(), *purpose)) else { continue };
-            if slot.requested_at.is_some_and(|requested| requested > time) {
+            if which == Which::Earlier && slot.requested_at.is_some_and(|requested| requested > time) {
                 continue;
             }
             self.losers.extend(slot.issued_by.take().map(|event| (event, *purpose)));

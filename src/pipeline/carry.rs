@@ -1,10 +1,12 @@
 //! Step 6: a carrier takes dispatches of one lane to the mail server, one after another on one connection.
 //! Says of each try what it came to; the settling task writes it down.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::rustls::ClientConfig;
@@ -95,7 +97,12 @@ impl Carrier {
 
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
-            let ending = self.try_one(&held).await;
+            // A mail that cannot be handled ends dead, and takes nobody with it.
+            let tried = AssertUnwindSafe(self.try_one(&held)).catch_unwind().await;
+            let ending = tried.unwrap_or_else(|_| {
+                self.open = None;
+                Ending::unrenderable(self.post.clock.now(), &render::Unrenderable::Panic)
+            });
             // Receipts come in order, so the newest speaks for those before it.
             self.receipt = Some(self.post.settler.settle(held, ending));
         }
@@ -106,6 +113,8 @@ impl Carrier {
 
     async fn try_one(&mut self, held: &Held) -> Ending {
         let owed = &held.owed;
+        // First of all, since it may take a while; closed only when the process is at its end.
+        let Ok(_send) = self.post.sends.clone().acquire_owned().await else { return Ending::released(None) };
         let now = self.post.clock.now();
         if held.worker != self.post.lease.id() || !self.post.lease.may_send() {
             return Ending::released(None);
@@ -131,12 +140,10 @@ impl Carrier {
             Ok(mail) => mail,
             Err(why) => return Ending::unrenderable(now, &why),
         };
-        // Closed only when the process is at its end.
-        let Ok(_send) = self.post.sends.clone().acquire_owned().await else { return Ending::released(None) };
         match &integration.kind {
             IntegrationKind::Capture => self.capture(owed, mail, integration).await,
             IntegrationKind::Smtp(server) => match parcel(owed, &mail, (integration, server), now) {
-                Ok(parcel) => self.transmit(&parcel).await,
+                Ok(parcel) => self.transmit(&parcel, held.worker).await,
                 Err(why) => Ending::unrenderable(now, why.as_ref()),
             },
         }
@@ -173,7 +180,7 @@ impl Carrier {
         }
     }
 
-    async fn transmit(&mut self, parcel: &Parcel<'_>) -> Ending {
+    async fn transmit(&mut self, parcel: &Parcel<'_>, worker: i64) -> Ending {
         // A statement of its own: in the head of the match the lock would be held in its arms.
         let permission = self.lane.circuit().permission(Instant::now());
         match permission {
@@ -183,7 +190,7 @@ impl Carrier {
         }
         let mut is_second = false;
         loop {
-            match self.exchange(parcel).await {
+            match self.exchange(parcel, worker).await {
                 Ok(reply) => return self.accepted(&reply),
                 Err(Miss::LeaseLost) => {
                     self.lane.circuit().probe_dropped(Instant::now());
@@ -209,10 +216,11 @@ impl Carrier {
 
     /// One mail on an open or a new connection. The envelope may go while the mail before it is being
     /// settled, the body only afterwards: a crash doubles at most one mail a connection.
-    async fn exchange(&mut self, parcel: &Parcel<'_>) -> Result<Reply, Miss> {
-        let is_usable = self.open.as_mut().is_some_and(|open| {
-            Arc::ptr_eq(&open.integration, parcel.integration) && open.connection.is_reusable()
-        });
+    async fn exchange(&mut self, parcel: &Parcel<'_>, worker: i64) -> Result<Reply, Miss> {
+        let is_usable = self
+            .open
+            .as_mut()
+            .is_some_and(|open| open.integration == *parcel.integration && open.connection.is_reusable());
         if !is_usable {
             self.open = None;
             let server = self.post.server(parcel.integration, parcel.server).ok_or(Miss::Sealed)?;
@@ -226,7 +234,8 @@ impl Carrier {
         if let Some(receipt) = self.receipt.take() {
             receipt.await.ok();
         }
-        if !self.post.lease.may_send() {
+        // Both took time: the worker may have been declared dead, and have a new number by now.
+        if worker != self.post.lease.id() || !self.post.lease.may_send() {
             self.open = None;
             return Err(Miss::LeaseLost);
         }

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use serde::Serialize;
 
-use super::accounts::{Accounts, Applied, MemberKey, Request};
+use super::accounts::{Accounts, Applied, MemberKey, Request, Which};
 use crate::domain::catalogue::{Automation, Project};
 use crate::domain::change::Change;
 use crate::domain::event::{Incoming, Outcome, Refusal};
@@ -128,7 +128,7 @@ impl Drafts {
                 let member = accounts.sign_of_life(project, name)?;
                 // Not the undo of an e-mail change: a thief would change the password to end it.
                 let ended = [Purpose::ResetPassword, Purpose::ChangeEmail, Purpose::Notifications];
-                accounts.end_tokens(&member, time, &ended);
+                accounts.end_tokens(&member, time, (Which::Earlier, &ended));
                 Ok(Applied::To(member))
             }
         }

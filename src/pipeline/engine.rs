@@ -27,6 +27,8 @@ use crate::store::{Store, StoreError, listen};
 
 /// What a stop keeps of its time for writing down what was sent, and giving back the rest.
 const WINDING_UP: Duration = Duration::from_secs(2);
+/// A database that is silent for so long is asked again.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Planners on PostgreSQL: one reads while the other commits. SQLite has one writer.
 const PLANNERS: usize = 2;
 
@@ -219,15 +221,16 @@ fn watch_lease(tasks: &TaskTracker, sender: &Sender, stop: CancellationToken) {
                 lease.renew().await?;
                 lease.rescue().await
             };
-            match renewed.await {
-                Ok(0) => {}
-                Ok(_) => lanes.fetch_soon(),
-                Err(error) => {
+            match tokio::time::timeout(ANSWER, renewed).await {
+                Ok(Ok(0)) => {}
+                Ok(Ok(_)) => lanes.fetch_soon(),
+                Ok(Err(error)) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "the worker's lease could not be renewed"
                     );
                 }
+                Err(_) => tracing::warn!("the worker's lease could not be renewed: the database is silent"),
             }
         }
     });

@@ -102,7 +102,9 @@ async fn claim(
     // Until the answer they are perhaps this worker's; afterwards for certain, and in hand.
     lanes.strays().add(worker, ids.iter().copied());
     tx.commit().await?;
-    lanes.strays().forget(&ids);
+    // One whose event or member is gone is given back with the strays, until it expires.
+    let found: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    lanes.strays().forget(&found);
     Ok(rows)
 }
 

@@ -34,7 +34,7 @@ pub const QUEUE: usize = 2 * BATCH;
 const UNKNOWN_MEMBER: TimeDelta = TimeDelta::seconds(5);
 const UNKNOWN_MEMBER_PAUSE: Duration = Duration::from_millis(250);
 /// A message that was planned alone so often without the worker living to tell is refused as poison.
-const ALONE: i32 = 2;
+const ALONE: i32 = 1;
 /// Two workers may create the same member at once; the second then sees the first.
 const DATA_TRIES: u32 = 3;
 

@@ -26,6 +26,8 @@ pub struct Desk<'a> {
 pub enum Unrenderable {
     #[error("its project is gone")]
     Project,
+    #[error("handling it fails each time")]
+    Panic,
     #[error("there is no built-in e-mail of this name")]
     Template,
     #[error("the key that its token was issued under is gone")]

@@ -1,5 +1,6 @@
 //! Mail that was captured instead of sent, sealed.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
@@ -29,4 +30,10 @@ pub async fn newest(c: &mut Connection, project: Option<Uuid>, limit: i64) -> Re
 pub async fn get(c: &mut Connection, dispatch: Uuid) -> Result<Option<StoredCapture>, StoreError> {
     let sql = "select dispatch_id, captured_at, sealed from captures where dispatch_id = $1";
     Ok(sqlx::query_as::<Db, StoredCapture>(sql).bind(dispatch).fetch_optional(c).await?)
+}
+
+/// Takes away mail that was captured before.
+pub async fn delete_before(c: &mut Connection, cutoff: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query::<Db>("delete from captures where captured_at < $1").bind(cutoff).execute(c).await?;
+    Ok(())
 }

@@ -25,6 +25,8 @@ impl StoreError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Sql(sqlx::Error::Database(error)) => match error.code().as_deref() {
+                // Not the row's fault: the partition of its day is still to be made.
+                Some("23514") if error.constraint().is_none() => Fault::Again,
                 Some(code) if code.starts_with("22") || code.starts_with("23") => Fault::Data,
                 // SQLite's primary codes TOOBIG 18, CONSTRAINT 19, MISMATCH 20 and their extended ones.
                 Some(code)

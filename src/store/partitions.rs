@@ -4,7 +4,7 @@
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, db};
 
 /// The tables, and the column that decides the day.
 const TABLES: [&str; 4] = ["events", "refusals", "dispatches", "attempts"];
@@ -37,9 +37,23 @@ pub async fn ensure(store: &Store, now: DateTime<Utc>) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Takes away what is older than the retention: whole days, and identities whose events are gone.
+/// Takes away what is older than the retention: whole days, identities whose events are gone, and what else would
+/// grow for ever. Nothing is taken from the day of the oldest dispatch that is still open.
 pub async fn drop_before(store: &Store, cutoff: DateTime<Utc>) -> Result<(), StoreError> {
+    let mut c = store.read().await?;
+    let open: Option<Uuid> = db!(c, work::oldest_open())?;
+    drop(c);
+    let opened = open.and_then(|id| id.get_timestamp()).and_then(|at| {
+        let (seconds, nanoseconds) = at.to_unix();
+        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
+    });
+    let cutoff = opened.map_or(cutoff, |opened| opened.min(cutoff));
     let boundary = lowest_id(cutoff.date_naive());
+    let mut c = store.write().await?;
+    db!(c, captures::delete_before(cutoff))?;
+    db!(c, suspects::delete_before(cutoff))?;
+    db!(c, workers::delete_before(cutoff))?;
+    drop(c);
     match store {
         Store::Pg(pool) => {
             for table in TABLES {

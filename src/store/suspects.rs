@@ -18,3 +18,9 @@ pub async fn clear(c: &mut Connection, fingerprint: &[u8]) -> Result<(), StoreEr
     sqlx::query::<Db>("delete from suspects where fingerprint = $1").bind(fingerprint).execute(c).await?;
     Ok(())
 }
+
+/// Forgets suspects that were named before.
+pub async fn delete_before(c: &mut Connection, cutoff: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query::<Db>("delete from suspects where at < $1").bind(cutoff).execute(c).await?;
+    Ok(())
+}

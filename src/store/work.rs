@@ -198,6 +198,14 @@ pub async fn expire(c: &mut Connection, now: DateTime<Utc>) -> Result<u64, Store
     Ok(sqlx::query::<Db>(SQL).bind(now).execute(c).await?.rows_affected())
 }
 
+/// The oldest dispatch that waits or is in hand. Each half reads one of the small partial indexes.
+pub async fn oldest_open(c: &mut Connection) -> Result<Option<Uuid>, StoreError> {
+    let sql = "select id from (select id from dispatches where state = 'pending' and holder is null \
+               union all select id from dispatches where state = 'pending' and holder is not null) as open \
+               order by id limit 1";
+    Ok(sqlx::query_scalar::<Db, Uuid>(sql).fetch_optional(c).await?)
+}
+
 /// How many dispatches are due and not in hand, and since when the oldest is, by integration.
 pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, i64, DateTime<Utc>)>, StoreError> {
     let sql = "select integration_id, count(*), min(due_at) from dispatches \

@@ -46,3 +46,9 @@ pub async fn retire(c: &mut Connection, worker: i64, now: DateTime<Utc>) -> Resu
     sqlx::query::<Db>(sql).bind(worker).bind(now).execute(c).await?;
     Ok(())
 }
+
+/// Forgets workers that have been dead since before.
+pub async fn delete_before(c: &mut Connection, cutoff: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query::<Db>("delete from workers where dead_at < $1").bind(cutoff).execute(c).await?;
+    Ok(())
+}

@@ -142,7 +142,7 @@ impl Problem {
             Self::WeakPassword(what) => format!("The password {what}."),
             Self::TooLarge(limit) => format!("At most {limit} bytes are taken."),
             Self::UnsupportedMediaType(taken) => format!("Send {taken}."),
-            Self::Unavailable => "Nothing was changed; try again.".to_owned(),
+            Self::Unavailable => "It may not have been done; try again.".to_owned(),
             Self::Internal => "The operator's log says more.".to_owned(),
         }
     }
