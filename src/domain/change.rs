@@ -2,11 +2,13 @@
 //! address given as a list is refused, not joined. Fields that a type does not have are not looked at, so an
 //! event can name neither a recipient nor a link.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::address::EmailAddress;
 use super::event::{Reason, Refusal};
-use super::member::{MAX_NAME, MemberRef, check_id, check_username};
+use super::id::ProjectId;
+use super::member::{MAX_NAME, Member, MemberRef, check_id, check_username};
 
 /// One account event, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +93,29 @@ impl Profile {
         let username = self.username.as_deref().map(|name| MemberRef::Username(super::address::fold(name)));
         let email = self.email.as_ref().map(|email| MemberRef::Email(email.key()));
         [id, username, email].into_iter().flatten().collect()
+    }
+}
+
+impl Profile {
+    /// The member that this makes, under that id of that project.
+    pub fn new_member(&self, key: &(ProjectId, String), email: &EmailAddress, time: DateTime<Utc>) -> Member {
+        Member {
+            project_id: key.0,
+            id: key.1.clone(),
+            // Without a username the address names the member, with an `@` that no username has.
+            username: self.username.clone().unwrap_or_else(|| email.to_string()),
+            email: email.to_string(),
+            first_name: self.first_name.clone(),
+            last_name: self.last_name.clone(),
+            locale: self.locale.clone(),
+            is_admin: self.is_admin.unwrap_or_default(),
+            on_vacation: false,
+            auto_replies: 0,
+            applied_at: time,
+            tokens_ended_at: None,
+            deleted_at: None,
+            created_at: time,
+        }
     }
 }
 

@@ -199,24 +199,7 @@ impl Accounts {
     ) -> Result<MemberKey, Refusal> {
         let email = profile.email.as_ref().ok_or_else(|| Refusal::invalid("email", "is missing"))?;
         let key = (project, profile.id.clone().unwrap_or_else(|| new_id.to_owned()));
-        let member = Member {
-            project_id: project,
-            id: key.1.clone(),
-            // Without a username the address names the member, with an `@` that no username has.
-            username: profile.username.clone().unwrap_or_else(|| email.to_string()),
-            email: email.to_string(),
-            first_name: profile.first_name.clone(),
-            last_name: profile.last_name.clone(),
-            locale: profile.locale.clone(),
-            is_admin: profile.is_admin.unwrap_or_default(),
-            on_vacation: false,
-            auto_replies: 0,
-            applied_at: time,
-            // A request from before a deletion issues nothing to the one who came back under the same id.
-            tokens_ended_at: self.members.get(&key).and_then(|entry| entry.member.tokens_ended_at),
-            deleted_at: None,
-            created_at: time,
-        };
+        let member = profile.new_member(&key, email, time);
         self.check_unique(&key, &member)?;
         Ok(self.keep(member, true))
     }
@@ -354,4 +337,210 @@ impl Accounts {
 
 fn names(member: &Member) -> [MemberRef; 2] {
     [MemberRef::Email(fold(&member.email)), MemberRef::Username(fold(&member.username))]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{ACME, at};
+    use super::*;
+    use crate::domain::address::EmailAddress;
+
+    const ADA: &str = "mem_ada";
+    const PURPOSE: Purpose = Purpose::ResetPassword;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Ask(i64),
+        ChangePassword(i64),
+        Move(i64),
+        Use,
+    }
+
+    impl Step {
+        fn time(self) -> i64 {
+            match self {
+                Self::Ask(time) | Self::ChangePassword(time) | Self::Move(time) => time,
+                Self::Use => 0,
+            }
+        }
+    }
+
+    /// What the database holds between two batches, and what is known of the past.
+    struct World {
+        member: Member,
+        token: Option<StoredToken>,
+        addresses: u32,
+        asked: Vec<i64>,
+        changed: Vec<i64>,
+        /// Ids of tokens that were replaced, ended or used.
+        gone: Vec<Uuid>,
+        issued: u128,
+    }
+
+    fn profile(email: &str) -> Profile {
+        Profile {
+            id: Some(ADA.to_owned()),
+            username: Some("ada".to_owned()),
+            email: Some(EmailAddress::parse(email).unwrap()),
+            ..Profile::default()
+        }
+    }
+
+    fn ada() -> (Accounts, MemberKey) {
+        let mut accounts = Accounts::default();
+        let applied = accounts.put(ACME, &profile("ada@example.com"), at(0), Some("mem_new")).unwrap();
+        let key = (ACME, ADA.to_owned());
+        assert_eq!(applied, Applied::To(key.clone()));
+        (accounts, key)
+    }
+
+    impl World {
+        fn new() -> Self {
+            let (accounts, key) = ada();
+            let member = accounts.member(&key).unwrap().clone();
+            let (asked, changed, gone) = (Vec::new(), Vec::new(), Vec::new());
+            Self { member, token: None, addresses: 0, asked, changed, gone, issued: 0 }
+        }
+
+        /// As planning does: in the order of the times, then all written at once.
+        fn batch(&mut self, mut steps: Vec<Step>) {
+            steps.sort_by_key(|step| step.time());
+            let key = (ACME, ADA.to_owned());
+            let mut accounts = Accounts::new(vec![self.member.clone()], self.token.iter().cloned().collect());
+            let mut issued = HashMap::new();
+            for (place, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Ask(time) => {
+                        self.asked.push(time);
+                        if accounts.request_token(&key, PURPOSE, at(time), place) == Request::Issued {
+                            issued.insert(place, time);
+                        }
+                    }
+                    Step::ChangePassword(time) => {
+                        self.changed.push(time);
+                        accounts.end_tokens(&key, at(time), (Which::Earlier, &[PURPOSE]));
+                    }
+                    Step::Move(time) => {
+                        self.addresses += 1;
+                        let to = profile(&format!("ada{}@example.com", self.addresses));
+                        if accounts.put(ACME, &to, at(time), None).unwrap() == Applied::To(key.clone()) {
+                            self.changed.push(time);
+                        }
+                    }
+                    Step::Use => {}
+                }
+                for (loser, _) in std::mem::take(&mut accounts.losers) {
+                    issued.remove(&loser);
+                }
+            }
+            assert!(issued.len() <= 1, "one batch issues one token of a purpose");
+            self.write(&accounts, &key, issued.into_values().next());
+        }
+
+        fn write(&mut self, accounts: &Accounts, key: &MemberKey, issued: Option<i64>) {
+            self.member = accounts.member(key).unwrap().clone();
+            if let Some(token) = self.token.as_mut().filter(|token| accounts.ended.contains(&token.id)) {
+                token.ended_at = Some(at(0));
+                self.gone.push(token.id);
+            }
+            let Some(time) = issued else { return };
+            self.gone.extend(self.token.take().map(|token| token.id));
+            self.issued += 1;
+            self.token = Some(StoredToken {
+                project_id: ACME.0,
+                member_id: ADA.to_owned(),
+                purpose: PURPOSE.name().to_owned(),
+                id: Uuid::from_u128(self.issued),
+                event_id: Uuid::nil(),
+                dispatches: "[]".to_owned(),
+                requested_at: at(time),
+                expires_at: at(1_000_000),
+                used_at: None,
+                ended_at: None,
+            });
+        }
+
+        fn use_token(&mut self) {
+            if let Some(token) = self.token.as_mut().filter(|token| token.ended_at.is_none()) {
+                token.used_at = Some(at(0));
+                self.gone.push(token.id);
+            }
+        }
+
+        fn check(&self) {
+            let Some(token) = &self.token else { return };
+            if token.used_at.is_some() || token.ended_at.is_some() {
+                return;
+            }
+            assert!(!self.gone.contains(&token.id), "nothing comes back");
+            // One that a change ended in its own batch left no trace but the change.
+            let is_ended = |asked: &i64| self.changed.iter().any(|changed| changed >= asked);
+            let newest = self.asked.iter().copied().filter(|asked| !is_ended(asked)).map(at).max();
+            assert!(
+                newest.is_none_or(|newest| token.requested_at >= newest),
+                "the newest request has the live token"
+            );
+            let is_before = |changed: &i64| at(*changed) > token.requested_at + COARSE;
+            assert!(!self.changed.iter().any(is_before), "it is of a time before a change of the account");
+        }
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Whole and half seconds, so that equal times and those within a second come up often.
+        let time = (0_i64..16).prop_map(|half| half * 500);
+        prop_oneof![
+            4 => time.clone().prop_map(Step::Ask),
+            1 => time.clone().prop_map(Step::ChangePassword),
+            1 => time.prop_map(Step::Move),
+            1 => Just(Step::Use),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn one_token_lives_the_newest_and_none_from_before_a_change(
+            batches in proptest::collection::vec(proptest::collection::vec(step(), 1..5), 1..8)
+        ) {
+            let mut world = World::new();
+            for batch in batches {
+                if batch.iter().any(|step| matches!(step, Step::Use)) {
+                    world.use_token();
+                }
+                world.batch(batch);
+                world.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_told_in_whole_seconds_is_not_taken_to_be_from_before_a_change_in_that_second() {
+        let (mut accounts, ada) = ada();
+        accounts.end_tokens(&ada, at(2_900), (Which::Earlier, &[PURPOSE]));
+        assert_eq!(accounts.request_token(&ada, PURPOSE, at(2_000), 0), Request::Issued);
+        assert_eq!(accounts.request_token(&ada, PURPOSE, at(1_800), 1), Request::Superseded);
+    }
+
+    #[test]
+    fn an_address_in_another_case_is_no_change_of_address() {
+        let (mut accounts, ada) = ada();
+        accounts.request_token(&ada, PURPOSE, at(1), 0);
+        accounts.put(ACME, &profile("Ada@Example.com"), at(2), None).unwrap();
+        assert!(accounts.losers.is_empty());
+        accounts.put(ACME, &profile("ada@new.example"), at(3), None).unwrap();
+        assert_eq!(accounts.losers, [(0, PURPOSE)]);
+    }
+
+    #[test]
+    fn a_deleted_member_has_no_name_and_is_found_by_id_only_to_be_stale() {
+        let (mut accounts, ada) = ada();
+        accounts.delete(ACME, &MemberRef::Username("ada".to_owned()), at(5)).unwrap();
+        assert!(accounts.find(ACME, &MemberRef::Email("ada@example.com".to_owned())).is_err());
+        assert!(accounts.member(&ada).unwrap().email.is_empty());
+        let again = accounts.delete(ACME, &MemberRef::Id(ADA.to_owned()), at(6)).unwrap();
+        assert_eq!(again, Applied::Stale(ada));
+    }
 }

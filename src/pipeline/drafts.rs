@@ -211,3 +211,83 @@ impl Drafts {
 
 const TOO_OLD: &str = "the event is older than max_age";
 const DISABLED: &str = "it is switched off";
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use serde_json::json;
+
+    use super::super::fixture::{ACME, RESET, at, automation, incoming, prepared, project};
+    use super::*;
+    use crate::domain::change::Profile;
+
+    fn drafts() -> Drafts {
+        let mut accounts = Accounts::default();
+        let email = crate::domain::address::EmailAddress::parse("ada@example.com").unwrap();
+        let ada = Profile { id: Some("mem_ada".to_owned()), email: Some(email), ..Profile::default() };
+        accounts.put(ACME, &ada, at(-1), Some("mem_new")).unwrap();
+        Drafts::new(accounts, at(0), StdRng::seed_from_u64(1))
+    }
+
+    fn told(drafts: &mut Drafts, project: &Arc<Project>, (place, kind): (usize, &str), time: i64) -> Told {
+        let event = incoming(&place.to_string(), kind, at(time), json!({ "member": "mem_ada" }));
+        drafts.apply(place, &prepared(project, event)).unwrap()
+    }
+
+    fn cancelled(drafts: &Drafts) -> Vec<Option<&'static str>> {
+        drafts.mails.iter().map(|mail| mail.cancelled).collect()
+    }
+
+    #[test]
+    fn the_newest_request_of_a_batch_has_the_token_and_the_others_are_cancelled() {
+        let (mut drafts, project) = (drafts(), project(vec![automation("Reset", 1800)]));
+        for place in 0..3 {
+            told(&mut drafts, &project, (place, RESET), i64::try_from(place).unwrap());
+        }
+        assert_eq!(cancelled(&drafts), [Some(SUPERSEDED), Some(SUPERSEDED), None]);
+        assert_eq!(drafts.issues.keys().collect::<Vec<_>>(), [&(2, Purpose::ResetPassword)]);
+    }
+
+    #[test]
+    fn all_automations_of_an_event_share_one_token_with_the_longest_lifetime() {
+        let automations = vec![automation("A", 60), automation("B", 3600), automation("C", 1800)];
+        let (mut drafts, project) = (drafts(), project(automations));
+        told(&mut drafts, &project, (0, RESET), 0);
+        assert_eq!(cancelled(&drafts), [None; 3]);
+        let issues: Vec<&Issue> = drafts.issues.values().collect();
+        assert_eq!(issues.len(), 1);
+        assert_eq!(issues[0].lifetime, Duration::from_hours(1));
+    }
+
+    #[test]
+    fn a_change_of_the_password_cancels_the_requests_before_it_and_none_after_it() {
+        let (mut drafts, project) = (drafts(), project(vec![automation("Reset", 1800)]));
+        told(&mut drafts, &project, (0, RESET), 0);
+        told(&mut drafts, &project, (1, "account.password-changed"), 10);
+        told(&mut drafts, &project, (2, RESET), 20);
+        assert_eq!(cancelled(&drafts), [Some(SUPERSEDED), None]);
+        assert_eq!(drafts.issues.len(), 1);
+    }
+
+    #[test]
+    fn a_deletion_cancels_what_the_batch_owes_the_member() {
+        let (mut drafts, project) = (drafts(), project(vec![automation("Reset", 1800)]));
+        told(&mut drafts, &project, (0, RESET), 0);
+        told(&mut drafts, &project, (1, "account.deleted"), 10);
+        assert!(drafts.mails.iter().all(|mail| mail.cancelled.is_some()));
+        assert!(drafts.issues.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_match_is_told_with_the_reason() {
+        let off = Automation { enabled: false, ..automation("Off", 1800) };
+        let short = Automation { max_age: Duration::from_mins(1), ..automation("Short", 1800) };
+        let (mut drafts, project) = (drafts(), project(vec![off, short, automation("On", 1800)]));
+        let late = told(&mut drafts, &project, (0, RESET), -61_000);
+        let why: Vec<_> = late.automations.iter().map(|one| one.why).collect();
+        assert_eq!(why, [Some(DISABLED), Some(TOO_OLD), None]);
+        assert_eq!((late.outcome, drafts.mails.len()), (Outcome::Dispatched, 1));
+        let later = told(&mut drafts, &project, (1, RESET), -7_200_001);
+        assert_eq!((later.outcome, drafts.mails.len()), (Outcome::Stale, 1));
+    }
+}

@@ -269,3 +269,96 @@ impl Drop for Reservation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{MAIN, at, store};
+    use super::super::lease::Lease;
+    use super::super::live::Live;
+    use super::super::settle::Settler;
+    use super::*;
+    use crate::domain::clock::Clock;
+    use crate::domain::keys::{Keyring, SecretKey};
+    use crate::mail::server::{Limits, tls_config};
+
+    async fn lanes() -> (tempfile::TempDir, Lanes) {
+        let (directory, store) = store().await;
+        let clock = Clock::manual(at(0));
+        let post = Arc::new(Post {
+            live: Live::load(store.clone()).await.unwrap(),
+            lease: Arc::new(Lease::take(store.clone(), clock.clone(), true).await.unwrap()),
+            keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
+            settler: Settler::new().0,
+            public_url: String::new(),
+            tls: tls_config(None).unwrap(),
+            sends: Arc::new(Semaphore::new(1)),
+            allow: Vec::new(),
+            limits: Limits::default(),
+            cut_off: CancellationToken::new(),
+            store,
+            clock,
+        });
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        (directory, Lanes::new(post, tasks, stop, Arc::default()))
+    }
+
+    fn row(state: &'static str) -> DispatchRow {
+        DispatchRow {
+            id: Uuid::new_v4(),
+            project_id: Uuid::nil(),
+            event_id: Uuid::nil(),
+            automation_id: Uuid::nil(),
+            automation_version: 1,
+            integration_id: MAIN.0,
+            template: String::new(),
+            member_id: String::new(),
+            recipient: String::new(),
+            purpose: None,
+            token_id: None,
+            message_id: String::new(),
+            state,
+            reason: None,
+            holder: None,
+            due_at: at(0),
+            expires_at: at(0),
+            created_at: at(0),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_holds_512_dispatches_and_what_comes_behind_them_waits_in_the_database() {
+        let (_directory, lanes) = lanes().await;
+        let mut reservation = lanes.reserve();
+        assert!((0..DEPTH).all(|_| reservation.take_for(&row("pending")).is_some()));
+        assert_eq!((reservation.take_for(&row("pending")), lanes.room(MAIN)), (None, 0));
+        drop(reservation);
+        assert_eq!(lanes.room(MAIN), DEPTH, "a batch that was not committed keeps no place");
+        assert_eq!(
+            lanes.reserve().take_for(&row("pending")),
+            None,
+            "behind the backlog, or it would overtake"
+        );
+        lanes.set_backlog(MAIN, false);
+        assert!(lanes.reserve().take_for(&row("pending")).is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_for_a_cancelled_row_an_open_circuit_or_an_integration_that_is_gone() {
+        let (_directory, lanes) = lanes().await;
+        let mut reservation = lanes.reserve();
+        assert_eq!(reservation.take_for(&row("cancelled")), None);
+        let gone = DispatchRow { integration_id: Uuid::new_v4(), ..row("pending") };
+        assert_eq!(reservation.take_for(&gone), None);
+        lanes.lane(MAIN).circuit().failed(Instant::now(), 0.5);
+        assert_eq!((reservation.take_for(&row("pending")), lanes.room(MAIN)), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn an_open_circuit_that_is_due_has_room_for_a_probe_and_one_more() {
+        let (_directory, lanes) = lanes().await;
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(2)).unwrap();
+        lanes.lane(MAIN).circuit().failed(long_ago, 0.5);
+        assert_eq!(lanes.room(MAIN), 2);
+        assert_eq!(lanes.open_circuits(), [MAIN]);
+    }
+}

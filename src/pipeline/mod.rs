@@ -8,6 +8,8 @@ pub mod drafts;
 pub mod engine;
 pub mod entries;
 pub mod fetch;
+#[cfg(test)]
+mod fixture;
 pub mod flows;
 pub mod json;
 pub mod lanes;

@@ -301,3 +301,53 @@ fn outcome(planned: &Planned) -> &'static str {
 pub(super) fn count(kind: &str, outcome: &'static str) {
     counter!("signalpost_events_total", "type" => kind.to_owned(), "outcome" => outcome).increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use futures_util::future::join_all;
+    use serde_json::json;
+
+    use super::super::engine::{Engine, Settings};
+    use super::super::fixture::{RESET, at, incoming, store};
+    use super::*;
+    use crate::domain::keys::SecretKey;
+
+    #[tokio::test]
+    async fn events_that_panic_are_refused_alone_and_all_others_are_planned() {
+        let (_directory, store) = store().await;
+        let settings = Settings {
+            store: store.clone(),
+            clock: Clock::manual(at(10_000)),
+            keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
+            public_url: String::new(),
+            sender: None,
+        };
+        let engine = Engine::start(settings).await.unwrap();
+        let member = |number: usize| {
+            let data = json!({ "id": format!("mem_{number}"), "email": format!("{number}@example.com") });
+            incoming(&format!("member {number}"), "account.created", at(0), data)
+        };
+        let ask = |number: usize| {
+            let mut data = json!({ "member": format!("mem_{number}") });
+            if number % 50 == 7 {
+                data["panic"] = json!(true);
+            }
+            incoming(&number.to_string(), RESET, at(1), data)
+        };
+        let mut outcomes: HashMap<&str, usize> = HashMap::new();
+        let (members, asks): (Vec<_>, Vec<_>) = (0..510).map(|number| (member(number), ask(number))).unzip();
+        for events in [members, asks] {
+            let submit = |event| engine.intake.submit(Payload::Event(event));
+            for planned in join_all(events.into_iter().map(submit)).await {
+                *outcomes.entry(outcome(&planned.unwrap())).or_default() += 1;
+            }
+        }
+        assert_eq!(outcomes, HashMap::from([("applied", 510), ("dispatched", 499), ("poison", 11)]));
+        let mut c = store.read().await.unwrap();
+        assert_eq!(db!(c, work::due_count(at(10_000), 1000)).unwrap(), 499);
+        drop(c);
+        engine.stop(tokio::time::Instant::now() + Duration::from_secs(5)).await;
+    }
+}

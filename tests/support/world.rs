@@ -313,25 +313,19 @@ impl World {
         }
     }
 
-    async fn due(&self) -> i64 {
-        match self.store.read().await.unwrap() {
-            Conn::Pg(mut c) => pg::work::due_count(&mut c, self.clock.now(), 100_000).await.unwrap(),
-            Conn::Lite(mut c) => lite::work::due_count(&mut c, self.clock.now(), 100_000).await.unwrap(),
+    /// How many dispatches are in hand, or due.
+    async fn open(&self) -> i64 {
+        const OPEN: &str = "select count(*) from dispatches where state = 'pending' and (holder is not null or due_at <= $1)";
+        let now = self.clock.now();
+        match &self.store {
+            Store::Pg(pool) => sqlx::query_scalar(OPEN).bind(now).fetch_one(pool).await.unwrap(),
+            Store::Lite { reader, .. } => sqlx::query_scalar(OPEN).bind(now).fetch_one(reader).await.unwrap(),
         }
     }
 
     /// Waits until nothing is in hand, and nothing is due.
     pub(crate) async fn until_idle(&self) {
-        const HELD: &str = "select count(*) from dispatches where state = 'pending' and holder is not null";
-        let begun = Instant::now();
-        loop {
-            let (held, due) = (self.number(HELD).await, self.due().await);
-            if held + due == 0 {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "after {PATIENCE:?} {held} in hand, {due} due");
-            tokio::time::sleep(GLANCE).await;
-        }
+        until("no dispatch is in hand or due", async || self.open().await == 0).await;
     }
 
     // Mail
