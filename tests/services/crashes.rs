@@ -137,7 +137,8 @@ async fn post(client: &reqwest::Client, (url, key): (&str, &str), number: usize,
         "type": "account.password-reset-requested", "data": { "member": format!("user{number}@{domain}") },
     });
     loop {
-        let request = client.post(url).bearer_auth(key).header("content-type", "application/cloudevents+json");
+        let request =
+            client.post(url).bearer_auth(key).header("content-type", "application/cloudevents+json");
         if let Ok(answer) = request.body(event.to_string()).send().await {
             let status = answer.status();
             if status.is_success() {

@@ -127,6 +127,8 @@ async fn commits_whose_answer_is_lost_strand_and_double_nothing() {
     let quiet = scene::until_quiet(database.url(), TOTAL, STRANDED).await;
     let ledger = scene::balance(&program, TOTAL, &domain, scene::letters(&sink)).await;
     let summary = scene::balanced(&ledger, 0);
-    println!("{lost} answers lost; outage told after {told:?}, healed {healed:?}, quiet {quiet:?}: {summary:?}");
+    println!(
+        "{lost} answers lost; outage told after {told:?}, healed {healed:?}, quiet {quiet:?}: {summary:?}"
+    );
     worker.stop().await;
 }

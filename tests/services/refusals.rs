@@ -46,7 +46,8 @@ fn bad() -> Vec<(Value, &'static str)> {
     ];
     let mut lines = Vec::new();
     for (number, (body, key, reason)) in kinds.into_iter().enumerate() {
-        let properties = json!({ "message_id": format!("bad-{number}"), "headers": { NUMBER: number.to_string() } });
+        let properties =
+            json!({ "message_id": format!("bad-{number}"), "headers": { NUMBER: number.to_string() } });
         lines.push((json!({ "routing_key": key, "properties": properties, "body": body }), reason));
     }
     let number = lines.len().to_string();

@@ -58,10 +58,15 @@ async fn no_secret_is_in_a_backup_a_log_or_the_dead_queue() {
     secrets.push("AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM".to_owned());
     let dead = scene::dead_letters(vhost.url()).await;
     assert_eq!(dead.len(), 3);
-    let places = [("a backup", dump(database.url())), ("the log", worker.log()), ("the dead queue", format!("{dead:?}"))];
+    let places = [
+        ("a backup", dump(database.url())),
+        ("the log", worker.log()),
+        ("the dead queue", format!("{dead:?}")),
+    ];
     for (place, text) in &places {
         let found = secrets.iter().filter(|secret| text.contains(secret.as_str()));
-        let lines: Vec<_> = found.filter_map(|secret| text.lines().find(|line| line.contains(secret))).collect();
+        let lines: Vec<_> =
+            found.filter_map(|secret| text.lines().find(|line| line.contains(secret))).collect();
         assert!(lines.is_empty(), "{} secrets in {place}: {}", lines.len(), lines[0]);
     }
     println!("{} secrets are not in {:?}", secrets.len(), places.map(|(place, text)| (place, text.len())));

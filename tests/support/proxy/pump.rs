@@ -70,7 +70,9 @@ impl Pump {
         match fault {
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::LoseAnswer { to: words } => match self.toward {
-                Toward::Upstream if contains(bytes, words.as_bytes()) => self.asked.store(true, Ordering::SeqCst),
+                Toward::Upstream if contains(bytes, words.as_bytes()) => {
+                    self.asked.store(true, Ordering::SeqCst);
+                }
                 Toward::Client if self.asked.load(Ordering::SeqCst) => {
                     Totals::add(&self.totals.ended, 1);
                     return Err(Ending::Reset);
