@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,8 +22,10 @@ use crate::upkeep::{self, Upkeep};
 use crate::web::health::{Part, Readiness};
 use crate::web::{self, Surface};
 
-/// What a stop waits for requests and messages in flight, before the pipeline stops.
-const GRACE: Duration = Duration::from_secs(20);
+/// What a stop may take in all, as the contract has it, less a second for closing connections.
+const GRACE: Duration = Duration::from_secs(19);
+/// What of it is left for the mail that is being sent, however long requests and messages in flight take.
+const SENDING: Duration = Duration::from_secs(4);
 
 /// What the application is started with: everything is connected and bound already, or can be tried again.
 pub struct Settings {
@@ -114,12 +117,13 @@ impl App {
 
     /// Stops in order: takes nothing new, ends what is in flight within 20 s, gives the rest back.
     pub async fn stop(self) {
+        let deadline = Instant::now() + GRACE;
         self.stop_taking.cancel();
         self.takers.close();
-        if tokio::time::timeout(GRACE, self.takers.wait()).await.is_err() {
-            tracing::warn!("requests or messages in flight did not end in {} s", GRACE.as_secs());
+        if timeout_at(deadline - SENDING, self.takers.wait()).await.is_err() {
+            tracing::warn!("requests or messages in flight did not end in time");
         }
-        self.engine.stop().await;
+        self.engine.stop(deadline).await;
         self.stop_upkeep.cancel();
         self.upkeep.close();
         self.upkeep.wait().await;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use signalpost::cli::{self, Invocation, WrongUse, output};
+use signalpost::cli::{self, Invocation, WrongConfiguration, WrongUse, output};
 use signalpost::{config, telemetry};
 
 fn main() -> ExitCode {
@@ -28,7 +28,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            if error.is::<WrongUse>() { cli::WRONG_USE.into() } else { cli::FAILED.into() }
+            match () {
+                () if error.is::<WrongUse>() => cli::WRONG_USE,
+                () if error.is::<WrongConfiguration>() => cli::WRONG_CONFIGURATION,
+                () => cli::FAILED,
+            }
+            .into()
         }
     }
 }

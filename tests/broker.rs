@@ -7,6 +7,9 @@
     reason = "a test stands outside: it publishes, spawns and reads its address"
 )]
 
+#[path = "broker/raw.rs"]
+mod raw;
+
 use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -398,6 +401,103 @@ async fn a_refused_message_is_acknowledged_once_it_is_in_the_dead_queue() {
     let letter = letters.iter().find(is("not-json")).unwrap();
     assert_eq!((letter.data.as_slice(), text(letter, "x-signalpost-field").as_str()), (&b"{"[..], "data"));
     assert_eq!(worker.stop().await, Ended::Stopped);
+}
+
+/// Messages that the broker takes and lapin cannot read: key, properties, the field and the fault that are told.
+fn unreadable() -> Vec<(&'static [u8], Vec<u8>, &'static str, &'static str)> {
+    use raw::{APP_ID, CLUSTER_ID, CONTENT_TYPE, CORRELATION_ID, HEADERS, MESSAGE_ID, REPLY_TO, TYPE};
+    use raw::{full_frame, header, long, nested, properties, short};
+    const NOT_UTF8: &str = "is not UTF-8";
+    const NAME: &str = "has a name that is not UTF-8";
+    let key = KEY.as_bytes();
+    let id = |name: &str| (MESSAGE_ID, short(name.as_bytes()));
+    let bad = || short(b"a\xff\xfe");
+    let with = |headers: &[u8]| properties(&[(HEADERS, long(headers)), id("bad-headers")]);
+    let long_text = long(b"text");
+    vec![
+        (key, properties(&[(MESSAGE_ID, bad())]), "message_id", NOT_UTF8),
+        (key, properties(&[id("bad-type"), (TYPE, bad())]), "type", NOT_UTF8),
+        (key, properties(&[id("bad-app"), (APP_ID, bad())]), "app_id", NOT_UTF8),
+        (key, properties(&[id("bad-cluster"), (CLUSTER_ID, bad())]), "cluster_id", NOT_UTF8),
+        (key, properties(&[(REPLY_TO, bad()), id("bad-reply")]), "reply_to", NOT_UTF8),
+        (key, properties(&[(CORRELATION_ID, bad()), id("bad-correlation")]), "correlation_id", NOT_UTF8),
+        (key, properties(&[(CONTENT_TYPE, bad()), id("bad-content")]), "content_type", NOT_UTF8),
+        (b"acme.account.\xff", properties(&[id("bad-key")]), "routing_key", NOT_UTF8),
+        (b"\xff.account.created", properties(&[id("bad-project")]), "routing_key", NOT_UTF8),
+        (key, with(&header(b"\xff", b'S', &long_text)), "headers", NAME),
+        (key, with(&header(b"t", b'F', &long(&header(b"\xff", b'S', &long_text)))), "headers", NAME),
+        (key, with(&nested(20_000, b'A')), "headers", "is nested deeper than 32"),
+        (key, with(&nested(20_000, b'F')), "headers", "is nested deeper than 32"),
+        (key, with(&full_frame()), "headers", "is too long for a frame"),
+    ]
+}
+
+/// Headers of every type that the broker takes, none of which means anything.
+fn readable_headers() -> Vec<u8> {
+    let long_octets = raw::long(b"\xff\xfe");
+    let sized = [(b't', 1), (b'b', 1), (b'B', 1), (b's', 2), (b'u', 2), (b'I', 4), (b'i', 4), (b'f', 4)];
+    let more = [(b'd', 8), (b'D', 5), (b'T', 8), (b'l', 8), (b'L', 8), (b'V', 0)];
+    let mut headers: Vec<_> = sized
+        .iter()
+        .chain(&more)
+        .map(|(kind, size)| raw::header(&[*kind], *kind, &vec![0x41; *size]))
+        .collect();
+    headers.push(raw::header(b"text", b'S', &long_octets));
+    headers.push(raw::header(b"octets", b'x', &long_octets));
+    headers.push(raw::header(b"", b'A', &raw::long(&[])));
+    headers.push(raw::nested(32, b'F'));
+    headers.push(raw::header(b"x-signalpost-unreadable", b'S', &raw::long(b"id is forged")));
+    headers.concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_is_refused_and_holds_up_no_other() {
+    const GOOD: usize = 200;
+    let _broker = BROKER.read().await;
+    let vhost = Vhost::new("unreadable");
+    let client = vhost.client().await;
+    topology::ensure(&client.channel, true).await.unwrap();
+    let bad = unreadable();
+    let mut raw = raw::Raw::connect(&vhost.url);
+    // Came once already, so that the broker counts: it is the last of the bad ones that is too long by that.
+    let (key, properties, ..) = bad.last().unwrap();
+    raw.publish(EVENTS_EXCHANGE, key, properties, format!("{{\"bad\":{}}}", bad.len() - 1).as_bytes());
+    raw::Raw::connect(&vhost.url).get_and_leave(EVENTS_QUEUE);
+    for id in 0..GOOD {
+        if let Some((key, properties, ..)) = bad[..bad.len() - 1].get(id / 10).filter(|_| id % 10 == 0) {
+            raw.publish(EVENTS_EXCHANGE, key, properties, format!("{{\"bad\":{}}}", id / 10).as_bytes());
+        }
+        let named = (raw::MESSAGE_ID, raw::short(id.to_string().as_bytes()));
+        let headers = (raw::HEADERS, raw::long(&readable_headers()));
+        raw.publish(EVENTS_EXCHANGE, KEY.as_bytes(), &raw::properties(&[headers, named]), BODY);
+    }
+    let started = std::time::Instant::now();
+    let worker = Running::start(&vhost.options(), &Planner::default(), true);
+    until("the queue is empty", async || vhost.messages(EVENTS_QUEUE) == 0).await;
+    println!("{GOOD} good and {} bad ones in {:?}", bad.len(), started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let times = worker.planner.times();
+    assert!((0..GOOD).all(|id| times[&id.to_string()] == 1), "each good one comes once: {times:?}");
+    assert_eq!(vhost.messages(DEAD_QUEUE), bad.len());
+
+    let mut letters = BTreeMap::new();
+    for _ in 0..bad.len() {
+        let letter = client.take(DEAD_QUEUE).await;
+        letters.insert(String::from_utf8(letter.data.clone()).unwrap(), letter);
+    }
+    for (place, (.., field, what)) in bad.iter().enumerate() {
+        let letter = &letters[&format!("{{\"bad\":{place}}}")];
+        let told = ["reason", "field", "detail"].map(|name| text(letter, &format!("x-signalpost-{name}")));
+        assert_eq!(told, ["invalid".to_owned(), (*field).to_owned(), format!("`{field}` {what}")]);
+        assert!(!letter.properties.headers().as_ref().unwrap().contains_key("x-signalpost-unreadable"));
+    }
+    // What is left can be replayed: without its reply address it is an event like any other.
+    let letter = &letters["{\"bad\":4}"];
+    client.publish_as("", EVENTS_QUEUE, letter.properties.clone(), &letter.data).await;
+    worker.until_seen("bad-reply", 2).await;
+    assert!(worker.planner.seen().iter().any(|seen| seen.id == "bad-reply" && seen.replay));
+    assert_eq!(worker.stop().await, Ended::Stopped);
+    assert_eq!((vhost.messages(EVENTS_QUEUE), vhost.messages(DEAD_QUEUE)), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -269,7 +269,7 @@ fn a_wrong_line_of_a_file_of_events_is_told_by_its_number() {
     let mut command = place.command(&["publish", "--file", "-"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"\n{\"id\":\"7\"}\nnot json\n").unwrap();
+    child.stdin.take().unwrap().write_all(b"\n{\"specversion\":\"1.0\",\"id\":\"7\"}\nnot json\n").unwrap();
     let done = child.wait_with_output().unwrap();
     assert_eq!(code(&done), 1);
     assert!(err(&done).contains("line 2: `type` is missing") && err(&done).contains("line 3: is not JSON"));

@@ -10,6 +10,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
+use super::transport;
+
 /// Heartbeat in seconds: a broker that is gone without a word is noticed after 20 s.
 const HEARTBEAT: u16 = 10;
 /// For the whole handshake.
@@ -77,7 +79,7 @@ pub enum ConnectError {
 pub(super) async fn connect(options: &Options) -> Result<Connection, ConnectError> {
     // Without lapin's own recovery: it mends connections but not channels, so everything is built anew instead.
     let properties = ConnectionProperties::default().with_connection_name(options.name.as_str().into());
-    let connecting = Connection::connect_uri(options.url.0.clone(), properties);
+    let connecting = transport::connect(options.url.0.clone(), properties);
     match timeout(CONNECT_TIMEOUT, connecting).await {
         Err(_) => Err(ConnectError::TimedOut),
         Ok(Err(error)) if is_login(&error) => Err(ConnectError::LoginRefused),

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 use super::letter::{Letter, ORIGIN_HEADER};
 use super::origin::{Identity, Origin, OriginKeys};
 use super::publisher::Publisher;
-use crate::domain::event::{Planned, Refusal};
+use super::screen;
+use crate::domain::event::{Incoming, Planned, Refusal};
 use crate::pipeline::Payload;
-use crate::pipeline::decode::{RawMessage, decode_amqp};
+use crate::pipeline::decode::{RawMessage, Undecodable, decode_amqp};
 
 /// Set by a quorum queue from the second delivery on.
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -108,9 +109,13 @@ impl Held {
             timestamp: *properties.timestamp(),
             body: &self.delivery.data,
         };
-        match decode_amqp(&raw, now) {
-            Ok(incoming) => Payload::Event(incoming),
-            Err(undecodable) => Payload::Undecodable(undecodable),
+        match (decode_amqp(&raw, now), screen::refusal(properties)) {
+            (Ok(incoming), None) => Payload::Event(incoming),
+            (Err(undecodable), None) => Payload::Undecodable(undecodable),
+            (Err(undecodable), Some(refusal)) => Payload::Undecodable(Undecodable { refusal, ..undecodable }),
+            (Ok(Incoming { project, source, id, kind, .. }), Some(refusal)) => {
+                Payload::Undecodable(Undecodable { refusal, project, source, id, kind })
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! - [`Publisher`] is the only one that publishes; `letter` is what a refused message looks like in the dead queue,
 //!   `origin` proves where it came from.
 //! - `topology` alone names exchanges and queues, `connection` alone sees the password.
+//! - `transport` is what lapin reads from: `screen` and `properties` take out of each message what would end lapin,
+//!   and mark the message, which is then refused like any other.
 
 mod acks;
 mod connection;
@@ -12,9 +14,12 @@ mod consumer;
 mod letter;
 mod message;
 mod origin;
+mod properties;
 mod publisher;
+mod screen;
 mod supervisor;
 pub mod topology;
+mod transport;
 
 pub use connection::{BrokerUrl, ConnectError, InvalidUrl, Options};
 pub use letter::Letter;

@@ -19,7 +19,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let text = read(&args.file).with_context(|| format!("{} could not be read", args.file))?;
-    let keys = context.config.keyring().context("SIGNALPOST_SECRET_KEY is missing")?;
+    let keys = super::dev::keyring(context)?;
     let public_url = context.config.public_url.as_ref().context("SIGNALPOST_PUBLIC_URL is missing")?;
     let store = open_store(context).await?;
     let applying = Applying {

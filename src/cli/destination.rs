@@ -1,9 +1,11 @@
 //! Where `publish` puts an event: the broker if one is configured, else the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::serve::broker_options;
 use super::{Context, open_store};
@@ -12,6 +14,9 @@ use crate::domain::event::{Incoming, Planned};
 use crate::pipeline::Payload;
 use crate::pipeline::engine::{Engine, Settings};
 use crate::store::Store;
+
+/// What a command waits for the pipeline's end. Its event was answered before.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What was opened.
 pub(super) enum Destination {
@@ -63,7 +68,7 @@ impl Destination {
         match self {
             Self::Broker(publisher) => publisher.close().await,
             Self::Database(engine, store) => {
-                engine.stop().await;
+                engine.stop(Instant::now() + CLOSING).await;
                 store.close().await;
             }
         }

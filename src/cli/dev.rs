@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::serve::{Halves, Start, until_signal};
-use super::{Context, connect, output};
+use super::{Context, WrongConfiguration, connect, output};
 use crate::config::PublicUrl;
 use crate::domain::api_key::{ApiKey, Scope};
 use crate::domain::id::{self, ProjectId};
@@ -63,8 +63,10 @@ pub(super) fn keyring(context: &Context) -> anyhow::Result<Keyring> {
     if let Some(keys) = context.config.keyring() {
         return Ok(keys);
     }
+    let missing = "SIGNALPOST_SECRET_KEY is required, since `signalpost dev` has made none here; \
+                   `openssl rand -base64 32` makes one, which every process must share";
     let kept = fs::read_to_string(directory(context).join(KEPT));
-    let kept = kept.context("SIGNALPOST_SECRET_KEY is missing, and `signalpost dev` has made none here")?;
+    let kept = kept.map_err(|_| WrongConfiguration(missing.to_owned()))?;
     let kept: Kept = serde_json::from_str(&kept).context("what `signalpost dev` kept cannot be read")?;
     let secret = SecretKey::from_base64(&kept.secret_key).context("the kept secret key cannot be read")?;
     Ok(Keyring::new(&secret, &[]))

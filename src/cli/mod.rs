@@ -34,6 +34,11 @@ pub const WRONG_CONFIGURATION: u8 = 64;
 #[error("{0}")]
 pub struct WrongUse(pub String);
 
+/// Something that the command turned out to need is not configured.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongConfiguration(String);
+
 /// Account events become single-use tokens and e-mails.
 #[derive(Parser)]
 #[command(name = "signalpost", version, subcommand_required = true, arg_required_else_help = true)]
@@ -146,11 +151,9 @@ impl Invocation {
 impl Command {
     fn needs(&self) -> Needs {
         match self {
-            // `apply` seals passwords, and links go to the public host if the project names no other.
-            Self::Serve { .. } | Self::Apply(_) => {
-                Needs { secret_key: true, public_url: true, ..Needs::default() }
-            }
-            Self::Publish(_) => Needs { broker_or_secret_key: true, ..Needs::default() },
+            // Links go to the public host if the project names no other.
+            Self::Apply(_) => Needs { secret_key: false, public_url: true },
+            Self::Serve { .. } => Needs { secret_key: true, public_url: true },
             _ => Needs::default(),
         }
     }

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, stdin};
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::destination::Destination;
 use super::{Context, WrongUse, output};
-use crate::domain::event::{Incoming, MAX_ATTRIBUTE, MAX_MESSAGE, Planned};
+use crate::domain::event::{Incoming, MAX_MESSAGE, Planned};
+use crate::pipeline::decode;
 
 /// The source of an event that names none.
 const SOURCE: &str = "cli";
@@ -126,34 +127,13 @@ fn read_line(line: &str, project: &str, now: DateTime<Utc>) -> Result<Incoming, 
     read_event(serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?, project, now)
 }
 
-/// Reads an event of JSON (CloudEvents 1.0). One that names its project goes there.
-fn read_event(event: Value, project: &str, now: DateTime<Utc>) -> Result<Incoming, String> {
-    let Value::Object(mut event) = event else { return Err("is not a JSON object".to_owned()) };
-    if text(&event, "specversion")?.is_some_and(|version| version != "1.0") {
-        return Err("`specversion` is not `1.0`".to_owned());
+/// Reads a structured event as over HTTP. One that names its project goes there.
+fn read_event(mut event: Value, project: &str, now: DateTime<Utc>) -> Result<Incoming, String> {
+    let project = event.get("project").and_then(Value::as_str).unwrap_or(project).to_owned();
+    if let Some(fields) = event.as_object_mut() {
+        fields.entry("source").or_insert_with(|| SOURCE.into());
     }
-    let kind = text(&event, "type")?.ok_or("`type` is missing")?;
-    let time = text(&event, "time")?.map(|time| time.parse().map_err(|_| "`time` is not RFC 3339"));
-    Ok(Incoming {
-        project: text(&event, "project")?.unwrap_or_else(|| project.to_owned()),
-        source: text(&event, "source")?.unwrap_or_else(|| SOURCE.to_owned()),
-        id: text(&event, "id")?.ok_or("`id` is missing")?,
-        kind: if kind.contains('.') { kind } else { format!("account.{kind}") },
-        time: time.transpose()?.unwrap_or(now),
-        received_at: now,
-        traceparent: text(&event, "traceparent")?,
-        data: event.remove("data").ok_or("`data` is missing")?,
-    })
-}
-
-fn text(event: &Map<String, Value>, field: &str) -> Result<Option<String>, String> {
-    match event.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_ATTRIBUTE => {
-            Ok(Some(text.clone()))
-        }
-        Some(_) => Err(format!("`{field}` is not a string of 1 to {MAX_ATTRIBUTE} octets")),
-    }
+    decode::read_structured(event, &project, now).map_err(|wrong| wrong.refusal.detail)
 }
 
 #[cfg(test)]
@@ -172,21 +152,20 @@ mod tests {
             (read.kind.as_str(), read.project.as_str(), read.source.as_str()),
             ("account.deleted", "acme", "cli")
         );
-        let other = line(r#"{"type":"a.b","id":"7","project":"shop","source":"s","data":1}"#).unwrap();
+        let other = r#"{"specversion":"1.0","type":"a.b","id":"7","project":"shop","source":"s","data":{}}"#;
+        let other = line(other).unwrap();
         assert_eq!((other.project.as_str(), other.source.as_str()), ("shop", "s"));
     }
 
     #[test]
     fn a_wrong_line_names_its_field() {
         for (text, field) in [
-            ("7", "object"),
             ("{", "JSON"),
-            (r#"{"id":"7","data":1}"#, "`type`"),
-            (r#"{"type":"a.b","data":1}"#, "`id`"),
-            (r#"{"type":"a.b","id":7,"data":1}"#, "`id`"),
-            (r#"{"type":"a.b","id":"7"}"#, "`data`"),
-            (r#"{"type":"a.b","id":"7","time":"now","data":1}"#, "`time`"),
-            (r#"{"specversion":"0.3","type":"a.b","id":"7","data":1}"#, "`specversion`"),
+            (r#"{"specversion":"1.0","id":"7","data":{}}"#, "`type`"),
+            (r#"{"specversion":"1.0","type":"a.b","data":{}}"#, "`id`"),
+            (r#"{"specversion":"1.0","type":"a.b","id":7,"data":{}}"#, "`id`"),
+            (r#"{"specversion":"1.0","type":"a.b","id":"7","time":"now","data":{}}"#, "`time`"),
+            (r#"{"specversion":"0.3","type":"a.b","id":"7","data":{}}"#, "`specversion`"),
         ] {
             assert!(line(text).unwrap_err().contains(field), "{text}");
         }

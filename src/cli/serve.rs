@@ -14,7 +14,7 @@ use crate::app::{App, Settings};
 use crate::broker::{self, BrokerUrl};
 use crate::config::Config;
 use crate::domain::keys::Keyring;
-use crate::mail::server::tls_config;
+use crate::mail::server::{Limits, tls_config};
 use crate::pipeline::engine::SenderSettings;
 use crate::store::Store;
 use crate::telemetry;
@@ -73,10 +73,19 @@ impl Start<'_> {
         let sender = if self.halves.worker {
             let tls = tls_config(None).context("the system's certificate authorities could not be read")?;
             let allow = config.smtp_allow.clone();
-            Some(SenderSettings { concurrency: config.send_concurrency, allow, tls, alone: lock.is_some() })
+            Some(SenderSettings {
+                concurrency: config.send_concurrency,
+                allow,
+                tls,
+                limits: Limits::default(),
+                alone: lock.is_some(),
+            })
         } else {
             None
         };
+        if config.otlp_endpoint.is_some() {
+            tracing::warn!("SIGNALPOST_OTLP_ENDPOINT is set, but traces are not exported yet");
+        }
         let surfaces = bind(config, self.halves, self.is_dev).await?;
         let settings = Settings {
             store: self.store,

@@ -52,8 +52,6 @@ pub struct Config {
 #[derive(Clone, Copy, Default)]
 pub struct Needs {
     pub secret_key: bool,
-    /// Of the broker and the secret key at least one.
-    pub broker_or_secret_key: bool,
     pub public_url: bool,
 }
 
@@ -145,9 +143,7 @@ impl Config {
                 problems.push(missing("PUBLIC_URL", what));
             }
         }
-        let has_broker = self.amqp_url.is_some() || is_told(problems, "AMQP_URL");
-        let needs_key = needs.secret_key || (needs.broker_or_secret_key && !has_broker);
-        if needs_key && self.secret_key.is_none() && !is_told(problems, "SECRET_KEY") {
+        if needs.secret_key && self.secret_key.is_none() && !is_told(problems, "SECRET_KEY") {
             let what = "is required; `openssl rand -base64 32` makes one, which every process must share";
             problems.push(missing("SECRET_KEY", what));
         }

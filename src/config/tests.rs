@@ -90,7 +90,7 @@ fn all_that_is_wrong_is_told_at_once() {
         environment_of(&[("PREFETCH", "x"), ("RETENTION", "soon"), ("HTTP_ADDR", "0.0.0.0:80")]);
     sources.file = Some(("f.toml".into(), "colour = 1\nlog = { a = 1 }\nSIGNALPOST_MAX_DUE = 1".into()));
     sources.flags.insert("max-due".into(), "many".into());
-    sources.needs = Needs { secret_key: true, public_url: true, ..Needs::default() };
+    sources.needs = Needs { secret_key: true, public_url: true };
     let keys: Vec<_> = problems(&sources).into_iter().map(|problem| problem.key).collect();
     for key in [
         "`colour`",
@@ -124,23 +124,13 @@ fn the_admin_address_is_another_one() {
 #[test]
 fn what_a_command_needs_is_there_or_told() {
     let mut sources = environment_of(&[("SECRET_KEY", KEY), ("PUBLIC_URL", "https://m.example")]);
-    sources.needs = Needs { secret_key: true, public_url: true, ..Needs::default() };
+    sources.needs = Needs { secret_key: true, public_url: true };
     let config = Config::resolve(&sources).ok().unwrap();
     assert!(config.keyring().is_some());
     assert_eq!(config.public_url.unwrap().host(), "m.example");
     sources.environment.clear();
     let told = problems(&sources)[0].to_string();
     assert!(told.contains("openssl rand -base64 32"), "{told}");
-}
-
-#[test]
-fn a_publisher_needs_the_broker_or_the_key() {
-    let needs = Needs { broker_or_secret_key: true, ..Needs::default() };
-    let with = |pairs: &[(&str, &str)]| problems(&Sources { needs, ..environment_of(pairs) }).len();
-    assert_eq!(with(&[]), 1);
-    assert_eq!(with(&[("AMQP_URL", "amqp://broker")]), 0);
-    assert_eq!(with(&[("SECRET_KEY", KEY)]), 0);
-    assert_eq!(with(&[("AMQP_URL", "http://broker")]), 1, "only what is wrong is told");
 }
 
 #[test]

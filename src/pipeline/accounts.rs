@@ -203,7 +203,8 @@ impl Accounts {
             on_vacation: false,
             auto_replies: 0,
             applied_at: time,
-            tokens_ended_at: None,
+            // A request from before a deletion issues nothing to the one who came back under the same id.
+            tokens_ended_at: self.members.get(&key).and_then(|entry| entry.member.tokens_ended_at),
             deleted_at: None,
             created_at: time,
         };
@@ -228,6 +229,10 @@ impl Accounts {
             member.username.clone_from(username);
         }
         if let Some(email) = &profile.email {
+            if member.username == before.email {
+                // The address stands in for a username that there is not, or nobody else could have it now.
+                member.username = email.to_string();
+            }
             member.email = email.to_string();
         }
         set(&mut member.first_name, &profile.first_name);

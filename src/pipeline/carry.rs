@@ -25,6 +25,7 @@ use crate::mail::classify::{Failure, Stage, Verdict, classify, uncertain};
 use crate::mail::connection::Connection;
 use crate::mail::network::Cidr;
 use crate::mail::reply::Reply;
+use crate::mail::server::Limits;
 use crate::mail::templates::Rendered;
 use crate::store::shown::StoredCapture;
 use crate::store::{Store, StoreError, db};
@@ -48,6 +49,10 @@ pub struct Post {
     pub sends: Arc<Semaphore>,
     /// Networks beyond the public ones that integrations made over the API may reach.
     pub allow: Vec<Cidr>,
+    /// How long each step with a mail server may take.
+    pub limits: Limits,
+    /// The end of a stop's patience: what is being sent is dropped, and given back.
+    pub cut_off: CancellationToken,
 }
 
 /// One connection's worth of sending.
@@ -83,7 +88,12 @@ impl Carrier {
     }
 
     /// Carries until there is nothing to do, or a stop.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let cut_off = self.post.cut_off.clone();
+        cut_off.run_until_cancelled_owned(Box::pin(self.carry(stop))).await;
+    }
+
+    async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
             let ending = self.try_one(&held).await;
             // Receipts come in order, so the newest speaks for those before it.
@@ -164,7 +174,9 @@ impl Carrier {
     }
 
     async fn transmit(&mut self, parcel: &Parcel<'_>) -> Ending {
-        match self.lane.circuit().permission(Instant::now()) {
+        // A statement of its own: in the head of the match the lock would be held in its arms.
+        let permission = self.lane.circuit().permission(Instant::now());
+        match permission {
             Permission::Go => {}
             Permission::Probe { .. } => self.lane.circuit().probing(parcel.owed.id.0),
             Permission::Wait(_) => return Ending::released(None),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,10 +22,11 @@ use super::settle::{self, Settler};
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
 use crate::mail::network::Cidr;
+use crate::mail::server::Limits;
 use crate::store::{Store, StoreError, listen};
 
-/// What a stop waits for work in flight.
-const GRACE: Duration = Duration::from_secs(20);
+/// What a stop keeps of its time for writing down what was sent, and giving back the rest.
+const WINDING_UP: Duration = Duration::from_secs(2);
 /// Planners on PostgreSQL: one reads while the other commits. SQLite has one writer.
 const PLANNERS: usize = 2;
 
@@ -46,6 +48,8 @@ pub struct SenderSettings {
     /// Networks beyond the public ones that integrations made over the API may reach.
     pub allow: Vec<Cidr>,
     pub tls: Arc<ClientConfig>,
+    /// How long each step with a mail server may take.
+    pub limits: Limits,
     /// No other worker can be alive: take over at once what one that crashed had in hand.
     pub alone: bool,
 }
@@ -68,6 +72,7 @@ pub struct Sender {
     pub lease: Arc<Lease>,
     carriers: TaskTracker,
     stop_carrying: CancellationToken,
+    cut_off: CancellationToken,
     settling: TaskTracker,
     carriers_gone: CancellationToken,
 }
@@ -107,18 +112,15 @@ impl Engine {
         Ok(Self { intake, flows, live, sender, planners: tasks, stop_planning, stop_watching, watchers })
     }
 
-    /// Stops in order, within 20 s. Whoever submits must have been stopped before.
-    pub async fn stop(self) {
-        let stopping = async {
-            self.stop_planning.cancel();
-            self.planners.close();
-            self.planners.wait().await;
-            if let Some(sender) = &self.sender {
-                sender.stop().await;
-            }
-        };
-        if tokio::time::timeout(GRACE, stopping).await.is_err() {
-            tracing::warn!("work in flight did not end in {} s; other workers take it over", GRACE.as_secs());
+    /// Stops in order, by the deadline. Whoever submits must have been stopped before.
+    pub async fn stop(self, deadline: Instant) {
+        self.stop_planning.cancel();
+        self.planners.close();
+        if timeout_at(deadline - WINDING_UP, self.planners.wait()).await.is_err() {
+            tracing::warn!("planning did not end in time; what was not answered is handed over again");
+        }
+        if let Some(sender) = &self.sender {
+            sender.stop(deadline).await;
         }
         self.stop_watching.cancel();
         self.watchers.close();
@@ -139,6 +141,7 @@ impl Sender {
         let Parts { store, clock, keys, live, public_url } = parts;
         let lease = Arc::new(Lease::take(store.clone(), clock.clone(), settings.alone).await?);
         let (settler, tries) = Settler::new();
+        let cut_off = CancellationToken::new();
         let post = Arc::new(Post {
             store: store.clone(),
             clock: clock.clone(),
@@ -150,6 +153,8 @@ impl Sender {
             tls: settings.tls,
             sends: Arc::new(Semaphore::new(settings.concurrency)),
             allow: settings.allow,
+            limits: settings.limits,
+            cut_off: cut_off.clone(),
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
         settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));
@@ -165,21 +170,30 @@ impl Sender {
                 () = stop.cancelled() => {}
             }
         });
-        Ok(Self { lanes, lease, carriers, stop_carrying, settling, carriers_gone })
+        Ok(Self { lanes, lease, carriers, stop_carrying, cut_off, settling, carriers_gone })
     }
 
-    async fn stop(&self) {
+    async fn stop(&self, deadline: Instant) {
         self.stop_carrying.cancel();
         self.carriers.close();
-        self.carriers.wait().await;
+        if timeout_at(deadline - WINDING_UP, self.carriers.wait()).await.is_err() {
+            tracing::warn!("mail servers did not answer in time; what they were sent is given back");
+            self.cut_off.cancel();
+            self.carriers.wait().await;
+        }
         self.carriers_gone.cancel();
         self.settling.close();
-        self.settling.wait().await;
-        if let Err(error) = self.lease.give_back().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "dispatches in hand could not be given back; they are taken over in 30 s"
-            );
+        let winding_up = async {
+            self.settling.wait().await;
+            if let Err(error) = self.lease.give_back().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "dispatches in hand could not be given back; they are taken over in 30 s"
+                );
+            }
+        };
+        if timeout_at(deadline, winding_up).await.is_err() {
+            tracing::warn!("the database did not answer in time; what is in hand is taken over in 30 s");
         }
     }
 }

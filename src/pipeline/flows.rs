@@ -113,14 +113,16 @@ impl Flows {
         if inspected.purpose != Purpose::ResetPassword {
             return Err(FlowError::Token(TokenProblem::Unknown));
         }
-        check(&password, &inspected.member)?;
-        let hash = self.hash(password.clone()).await?;
+        let judged = Judged::of(&inspected.member);
+        let hash = self.hash(password.clone(), judged.clone()).await?;
 
         let genuine = self.read(token)?;
         let mut tx = self.store.begin().await?;
         let member = self.use_up(&mut tx, project, &genuine).await?;
-        // The member may have become an administrator meanwhile.
-        check(&password, &member)?;
+        if Judged::of(&member) != judged {
+            // He may have become an administrator meanwhile.
+            Judged::of(&member).check(&password)?;
+        }
         db!(tx, members::set_password(project.0, &member.id, &hash))?;
         let data = json!({ "member": member.id, "by": "reset" });
         self.tell(tx, project, "account.password-changed", data).await?;
@@ -216,14 +218,32 @@ impl Flows {
         Ok(member)
     }
 
-    async fn hash(&self, password: Password) -> Result<String, FlowError> {
+    /// Checks a password and hashes it: both take long enough to hold up everything else on their thread.
+    async fn hash(&self, password: Password, owner: Judged) -> Result<String, FlowError> {
         let Ok(_hasher) = self.hashers.acquire().await else { return Err(FlowError::Busy) };
-        let hashed = tokio::task::spawn_blocking(move || password::hash(&password)).await;
-        hashed.ok().and_then(Result::ok).ok_or(FlowError::Busy)
+        let hashed = tokio::task::spawn_blocking(move || {
+            owner.check(&password)?;
+            password::hash(&password).map_err(|_| FlowError::Busy)
+        });
+        hashed.await.unwrap_or(Err(FlowError::Busy))
     }
 }
 
-fn check(password: &Password, member: &Member) -> Result<(), FlowError> {
-    let owner = Owner { username: &member.username, email: &member.email, is_admin: member.is_admin };
-    password::check(password, &owner).map_err(FlowError::WeakPassword)
+/// What a member's password is checked against.
+#[derive(Clone, PartialEq)]
+struct Judged {
+    username: String,
+    email: String,
+    is_admin: bool,
+}
+
+impl Judged {
+    fn of(member: &Member) -> Self {
+        Self { username: member.username.clone(), email: member.email.clone(), is_admin: member.is_admin }
+    }
+
+    fn check(&self, password: &Password) -> Result<(), FlowError> {
+        let owner = Owner { username: &self.username, email: &self.email, is_admin: self.is_admin };
+        password::check(password, &owner).map_err(FlowError::WeakPassword)
+    }
 }

@@ -17,6 +17,9 @@ const TRUSTED: Duration = Duration::from_secs(20);
 /// A worker silent for so long is dead.
 const SILENCE: TimeDelta = TimeDelta::seconds(30);
 
+/// Workers that died so long ago left nothing that was not given back.
+const ORPHANED: TimeDelta = TimeDelta::hours(1);
+
 /// Who this process is to the others.
 pub struct Lease {
     store: Store,
@@ -70,16 +73,20 @@ impl Lease {
     /// Declares silent workers dead and gives back what they held. Returns how many dispatches that were.
     pub async fn rescue(&self) -> Result<u64, StoreError> {
         let mut tx = self.store.begin().await?;
-        for dead in db!(tx, workers::fence_silent(self.id(), self.clock.now() - SILENCE))? {
-            tracing::warn!(worker.id = dead, "a worker fell silent; its dispatches go to others");
+        let mut rescued = 0;
+        let now = self.clock.now();
+        let mut dead = db!(tx, workers::fence_silent(self.id(), now - SILENCE))?;
+        dead.extend(db!(tx, work::orphans(now - ORPHANED))?);
+        for dead in dead {
+            let rows = db!(tx, work::release_all(dead))?;
+            tracing::warn!(
+                worker.id = dead,
+                dispatches = rows,
+                "a worker fell silent; its dispatches go to others"
+            );
+            rescued += rows;
         }
-        // Of all that are dead, not only of these: one that was held up in the middle of a commit may have
-        // written rows after it was declared dead.
-        let rescued = db!(tx, work::release_orphans())?;
         tx.commit().await?;
-        if rescued > 0 {
-            tracing::info!(dispatches = rescued, "dispatches of dead workers were taken from them");
-        }
         Ok(rescued)
     }
 

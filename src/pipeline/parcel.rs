@@ -9,7 +9,7 @@ use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
 use crate::domain::dispatch::Owed;
 use crate::mail::network::Network;
-use crate::mail::server::{Credentials, DEFAULT_HELLO, Limits, Server, Tls};
+use crate::mail::server::{Credentials, DEFAULT_HELLO, Server, Tls};
 use crate::mail::templates::Rendered;
 use crate::mail::wire::{Envelope, Wire};
 
@@ -47,7 +47,7 @@ impl Post {
             tls,
             credentials,
             hello: hello.unwrap_or_else(|| DEFAULT_HELLO.to_owned()),
-            limits: Limits::default(),
+            limits: self.limits,
             network,
             tls_config: self.tls.clone(),
         })

@@ -278,16 +278,20 @@ async fn write_accounts(tx: &mut Tx, desk: &Desk<'_>, accounts: &Accounts) -> Re
     if !rows.is_empty() {
         db!(tx, members::put(&rows))?;
     }
-    if !accounts.ended.is_empty() {
-        db!(tx, tokens::end(&accounts.ended, desk.now))?;
+    // Dispatches before tokens, as senders lock them, and each in key order: nobody waits in a circle.
+    let gone: Vec<MemberId> =
+        accounts.deleted.iter().map(|key| MemberId { project: key.0.0, member: key.1.clone() }).collect();
+    if !accounts.unwanted.is_empty() && !gone.is_empty() {
+        db!(tx, dispatches::lock_open(&accounts.unwanted, &gone))?;
     }
     if !accounts.unwanted.is_empty() {
         db!(tx, dispatches::cancel(&accounts.unwanted, super::drafts::SUPERSEDED))?;
     }
-    if !accounts.deleted.is_empty() {
-        let gone: Vec<MemberId> =
-            accounts.deleted.iter().map(|key| MemberId { project: key.0.0, member: key.1.clone() }).collect();
+    if !gone.is_empty() {
         db!(tx, dispatches::cancel_members(&gone, super::drafts::MEMBER_DELETED))?;
+    }
+    if !accounts.ended.is_empty() {
+        db!(tx, tokens::end(&accounts.ended, desk.now))?;
     }
     Ok(())
 }

@@ -76,18 +76,12 @@ impl Planner {
             let wake = next.unwrap_or_else(|| Instant::now() + UNKNOWN_MEMBER_PAUSE);
             tokio::select! {
                 biased;
-                count = self.receive(&mut batch) => {
+                count = self.receive(&mut batch, &stop) => {
                     if count == 0 {
                         return;
                     }
                 }
                 () = tokio::time::sleep_until(wake.into()), if next.is_some() => {}
-                () = stop.cancelled(), if !is_closing => {
-                    is_closing = true;
-                    // Here nobody receives any more, so that the lock is free: whoever waits for messages holds it.
-                    self.submissions.lock().await.close();
-                    continue;
-                }
             }
             let now = Instant::now();
             let (due, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(at, _)| *at <= now);
@@ -97,8 +91,15 @@ impl Planner {
         }
     }
 
-    async fn receive(&self, batch: &mut Vec<Submission>) -> usize {
-        self.submissions.lock().await.recv_many(batch, BATCH).await
+    /// What has arrived; none once the queue was closed by a stop and is empty.
+    async fn receive(&self, batch: &mut Vec<Submission>, stop: &CancellationToken) -> usize {
+        let mut submissions = self.submissions.lock().await;
+        tokio::select! {
+            biased;
+            count = submissions.recv_many(batch, BATCH) => return count,
+            () = stop.cancelled(), if !submissions.is_closed() => submissions.close(),
+        }
+        submissions.recv_many(batch, BATCH).await
     }
 
     /// Plans a batch; returns what is to be tried again later.

@@ -1,6 +1,7 @@
 //! Step 7: the outcome of many tries in one statement, as they come in while the last one commits. A carrier
 //! gets a receipt when its try is settled, and sends no further body on its connection before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,24 +96,24 @@ pub async fn run(
 }
 
 async fn write(store: &Store, clock: &Clock, batch: &[Done]) -> Result<(), StoreError> {
-    let Some(first) = batch.first() else { return Ok(()) };
-    // All of one worker number, but for the moment after it was declared dead: those rows match nothing.
-    let worker = first.held.worker;
-    let rows: Vec<SettleRow> =
-        batch.iter().filter(|done| done.held.worker == worker).map(settle_row).collect();
+    // All of one worker number, but for the moment after this worker was declared dead.
+    let workers: BTreeSet<i64> = batch.iter().map(|done| done.held.worker).collect();
     let mut tx = store.begin().await?;
-    let settled = db!(tx, work::settle(&rows, worker))?;
-    let later: Vec<AttemptRow> =
-        settled.iter().filter_map(|(id, number)| attempt_row(batch, *id, *number)).collect();
+    let (mut later, mut sent): (Vec<AttemptRow>, Vec<Uuid>) = (Vec::new(), Vec::new());
+    for worker in workers {
+        let rows: Vec<SettleRow> =
+            batch.iter().filter(|done| done.held.worker == worker).map(settle_row).collect();
+        let settled = db!(tx, work::settle(&rows, worker))?;
+        later.extend(settled.iter().filter_map(|(id, number)| attempt_row(batch, *id, *number)));
+    }
     if !later.is_empty() {
         db!(tx, work::insert_attempts(&later))?;
     }
     let late = batch.iter().filter(|done| matches!(done.ending.settled, Settled::Sent));
     let late = late.filter(|done| clock.now() - done.held.owed.taken_at > RENEW_AFTER);
-    let tokens: Vec<Uuid> =
-        late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)).collect();
-    if !tokens.is_empty() {
-        db!(tx, tokens::renew(&tokens, clock.now()))?;
+    sent.extend(late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)));
+    if !sent.is_empty() {
+        db!(tx, tokens::renew(&sent, clock.now()))?;
     }
     tx.commit().await
 }

@@ -33,6 +33,23 @@ pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), Stor
     Ok(())
 }
 
+/// Locks in key order what two of the statements below are about to cancel, or the second could wait for a row
+/// below those that the first locked.
+pub async fn lock_open(c: &mut Connection, ids: &[Uuid], members: &[MemberId]) -> Result<(), StoreError> {
+    const SQL: &str = dialect(
+        "-- store.dispatches.lock_open
+         select count(*) from (select id from dispatches where state = 'pending' and (
+             id in (select value::uuid from json_array_elements_text($1::text::json))
+             or (project_id, member_id) in (
+               select project, member from json_to_recordset($2::text::json) as g(project uuid, member text)))
+           order by id for no key update) as locked",
+        "select 0 where $1 <> $2",
+    );
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    sqlx::query::<Db>(SQL).bind(json(&ids)).bind(json(members)).execute(c).await?;
+    Ok(())
+}
+
 /// Cancels dispatches that are not sent yet. One that a worker has in hand is only asked for: its holder
 /// settles it as sent if the server took it.
 pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<(), StoreError> {
@@ -40,7 +57,8 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where state = 'pending' and id in (select value::uuid from json_array_elements_text($1::text::json))",
+         where id in (select id from dispatches where state = 'pending'
+           and id in (select value::uuid from json_array_elements_text($1::text::json)) order by id for no key update)",
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
@@ -63,8 +81,9 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where state = 'pending'
-           and id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)",
+         where id in (select id from dispatches where state = 'pending'
+           and id in (select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
+           order by id for no key update)",
         "-- store.dispatches.cancel_members
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,

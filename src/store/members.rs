@@ -48,7 +48,8 @@ pub async fn put(c: &mut Connection, rows: &[MemberRow<'_>]) -> Result<(), Store
            email text, email_key text, first_name text, last_name text, locale text, is_admin boolean,
            on_vacation boolean, auto_replies integer, applied_at timestamptz, tokens_ended_at timestamptz,
            deleted_at timestamptz, created_at timestamptz)
-         order by project_id, id
+         -- New ids are made by each worker, so only the names can make two that create the same members wait in order.
+         order by project_id, email_key, username_key, id
          on conflict (project_id, id) do update set username = excluded.username,
            username_key = excluded.username_key, email = excluded.email, email_key = excluded.email_key,
            first_name = excluded.first_name, last_name = excluded.last_name, locale = excluded.locale,

@@ -62,11 +62,14 @@ pub async fn end(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result
     Ok(())
 }
 
-/// Counts the lifetime of tokens from now: their mails are about to be tried.
+/// Counts the lifetime of tokens from now: their mails are about to be tried. One that is locked is being
+/// replaced, used or ended, and whoever holds it may wait for a dispatch that the caller has: it is left alone.
 pub async fn renew(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), StoreError> {
     const SQL: &str = dialect(
-        "update tokens set expires_at = $2 + lifetime_s * interval '1 second' where used_at is null and ended_at is null
-         and id in (select value::uuid from json_array_elements_text($1::text::json))",
+        "update tokens set expires_at = $2 + lifetime_s * interval '1 second' where id in (
+           select id from tokens where used_at is null and ended_at is null
+             and id in (select value::uuid from json_array_elements_text($1::text::json))
+           for no key update skip locked)",
         // Written as sqlx writes times, so that texts compare.
         "update tokens set expires_at = strftime('%Y-%m-%dT%H:%M:%S', $2, '+' || lifetime_s || ' seconds') || '+00:00'
          where used_at is null and ended_at is null and id in (select unhex(value) from json_each($1))",

@@ -81,6 +81,12 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
 pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Result<Vec<(Uuid, i32)>, StoreError> {
     const SQL: &str = dialect(
         "-- store.work.settle
+         with s as materialized (select * from json_to_recordset($1::text::json) as s(dispatch_id uuid, new_state text,
+             new_reason text, next_at timestamptz, shown integer, charge integer, tried_at timestamptz, class text,
+             code integer, reply text)),
+         -- In key order, as planners cancel them.
+         mine as materialized (select id from dispatches where id in (select dispatch_id from s)
+           and holder = $2 and state = 'pending' order by id for no key update)
          update dispatches as d set
            state = case when s.new_state = 'pending' and d.cancel_reason is not null then 'cancelled' else s.new_state end,
            reason = case when s.new_state = 'pending' then d.cancel_reason else s.new_reason end,
@@ -91,9 +97,7 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
            first_class = case when d.first_at is null then s.class else d.first_class end,
            first_code = case when d.first_at is null then s.code else d.first_code end,
            first_reply = case when d.first_at is null then s.reply else d.first_reply end
-         from json_to_recordset($1::text::json) as s(dispatch_id uuid, new_state text, new_reason text,
-           next_at timestamptz, shown integer, charge integer, tried_at timestamptz, class text, code integer, reply text)
-         where d.id = s.dispatch_id and d.holder = $2 and d.state = 'pending'
+         from s, mine where d.id = mine.id and s.dispatch_id = mine.id
          returning d.id, d.attempts",
         "-- store.work.settle
          update dispatches as d set
@@ -160,26 +164,36 @@ pub async fn release(c: &mut Connection, ids: &[Uuid], worker: i64) -> Result<Ve
 
 /// Gives back everything that a worker has in hand: at a stop, or when it was found dead.
 pub async fn release_all(c: &mut Connection, worker: i64) -> Result<u64, StoreError> {
-    let sql = "update dispatches set holder = null, \
-               state = case when cancel_reason is not null then 'cancelled' else state end, \
-               reason = coalesce(cancel_reason, reason) where holder = $1 and state = 'pending'";
-    Ok(sqlx::query::<Db>(sql).bind(worker).execute(c).await?.rows_affected())
+    const SQL: &str = dialect(
+        "update dispatches set holder = null,
+           state = case when cancel_reason is not null then 'cancelled' else state end,
+           reason = coalesce(cancel_reason, reason)
+         where id in (select id from dispatches where holder = $1 and state = 'pending' order by id for no key update)",
+        "update dispatches set holder = null,
+           state = case when cancel_reason is not null then 'cancelled' else state end,
+           reason = coalesce(cancel_reason, reason) where holder = $1 and state = 'pending'",
+    );
+    Ok(sqlx::query::<Db>(SQL).bind(worker).execute(c).await?.rows_affected())
 }
 
-/// Gives back everything that dead workers have in hand.
-pub async fn release_orphans(c: &mut Connection) -> Result<u64, StoreError> {
-    let sql = "update dispatches set holder = null, \
-               state = case when cancel_reason is not null then 'cancelled' else state end, \
-               reason = coalesce(cancel_reason, reason) where state = 'pending' and holder is not null \
-               and holder in (select id from workers where dead_at is not null)";
-    Ok(sqlx::query::<Db>(sql).execute(c).await?.rows_affected())
+/// Workers that were declared dead since then and still have something in hand: a transaction that one was in
+/// the middle of may have committed after its rows were given back.
+pub async fn orphans(c: &mut Connection, since: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+    let sql = "select id from workers where dead_at >= $1 \
+               and exists (select 1 from dispatches where holder = workers.id and state = 'pending')";
+    Ok(sqlx::query_scalar::<Db, i64>(sql).bind(since).fetch_all(c).await?)
 }
 
 /// Ends dispatches whose `max_age` ran out while nobody could fetch them.
 pub async fn expire(c: &mut Connection, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    let sql = "update dispatches set state = 'dead', reason = 'expired' \
-               where state = 'pending' and holder is null and expires_at <= $1";
-    Ok(sqlx::query::<Db>(sql).bind(now).execute(c).await?.rows_affected())
+    const SQL: &str = dialect(
+        "update dispatches set state = 'dead', reason = 'expired' where id in (
+           select id from dispatches where state = 'pending' and holder is null and expires_at <= $1
+           order by id for no key update)",
+        "update dispatches set state = 'dead', reason = 'expired'
+         where state = 'pending' and holder is null and expires_at <= $1",
+    );
+    Ok(sqlx::query::<Db>(SQL).bind(now).execute(c).await?.rows_affected())
 }
 
 /// How many dispatches are due and not in hand, and since when the oldest is, by integration.

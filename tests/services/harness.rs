@@ -15,6 +15,7 @@ async fn answers(url: &str) -> sqlx::Result<i32> {
 }
 
 /// A durable queue behind the exchange that publishers declare.
+#[expect(clippy::disallowed_methods, reason = "what is published here can be read")]
 async fn queue(url: &str) -> lapin::Result<(Connection, Channel)> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;

@@ -54,6 +54,11 @@ impl Services {
         })
     }
 
+    /// Whether the tests are to run on PostgreSQL instead of SQLite.
+    pub fn wants_postgres() -> bool {
+        variable("SIGNALPOST_TEST_STORE").is_ok_and(|value| value == "postgres")
+    }
+
     /// Whether the long kill campaigns are asked for.
     pub fn is_campaign() -> bool {
         variable("SIGNALPOST_TEST_CAMPAIGN").is_ok_and(|value| value == "1")
@@ -61,11 +66,12 @@ impl Services {
 
     /// A new, empty database. Takes some 30 ms.
     pub async fn database(&self) -> Result<Database> {
-        let name = format!("signalpost_test_{}", random());
-        psql(&self.postgres, format!("CREATE DATABASE {name}")).await?;
-        let mut url = self.postgres.clone();
-        url.set_path(&name);
-        Ok(Database { admin: self.postgres.clone(), url: url.into(), name })
+        create_database(&self.postgres).await
+    }
+
+    /// The same for tests that need PostgreSQL and none of the other services.
+    pub async fn lone_database() -> Result<Database> {
+        create_database(&variable("SIGNALPOST_TEST_POSTGRES")?.parse()?).await
     }
 
     /// A new virtual host that the tests' user may do everything in. Takes about a second.
@@ -189,6 +195,14 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| {
         format!("{name} is not set: run `tests/all`, or `tests/all --run cargo test --test services`")
     })
+}
+
+async fn create_database(admin: &Url) -> Result<Database> {
+    let name = format!("signalpost_test_{}", random());
+    psql(admin, format!("CREATE DATABASE {name}")).await?;
+    let mut url = admin.clone();
+    url.set_path(&name);
+    Ok(Database { admin: admin.clone(), url: url.into(), name })
 }
 
 fn random() -> String {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn;
+use axum::response::Redirect;
 use axum::routing::get;
 
 use super::State;
 
 pub(super) fn routes() -> Router<Arc<State>> {
     Router::new()
+        .route("/console", get(async || Redirect::to("/console/mailbox")))
         .route("/console/mailbox", get(mailbox::list))
         .route("/console/mailbox/{dispatch}", get(mailbox::show))
         .route_layer(from_fn(local::only))

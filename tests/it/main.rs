@@ -1,0 +1,18 @@
+//! The application as a whole, driven over HTTP, with a mail server that misbehaves as told: on SQLite, or on
+//! PostgreSQL with `SIGNALPOST_TEST_STORE=postgres` and `SIGNALPOST_TEST_POSTGRES`.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/world.rs"]
+mod world;
+
+mod acts;
+mod batches;
+mod campaign;
+mod mail_faults;
+mod one_use;
+mod records;
+mod superseding;
+mod tokens;
+mod workers;
