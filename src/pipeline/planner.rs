@@ -69,7 +69,7 @@ impl Planner {
     /// Plans until a stop, and then what is in the queue. Two of these share one queue on PostgreSQL, so that
     /// one reads while the other commits. What waits for its member is dropped at a stop: its sender keeps it.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (mut later, mut is_closing): (Vec<Later>, bool) = (Vec::new(), false);
+        let mut later: Vec<Later> = Vec::new();
         loop {
             let mut batch = Vec::new();
             let next = later.iter().map(|(at, _)| *at).min();
