@@ -6,11 +6,11 @@ use std::io::{self, IsTerminal as _};
 use anyhow::Context as _;
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 /// From event received to SMTP accepted, in seconds: the promise is a mail within a second, retries make hours.
 const ACCEPT_BUCKETS: [f64; 15] =
@@ -112,14 +112,20 @@ pub const METRICS: [Metric; 14] = [
 /// Starts the log. JSON lines when standard output is no terminal: then nobody is reading along.
 pub fn start(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("the log filter could not be read")?;
-    let filter = filter.and(filter_fn(may_be_logged));
     let layer = fmt::layer().with_writer(io::stderr);
     let layer = if io::stdout().is_terminal() {
         layer.with_ansi(io::stderr().is_terminal()).boxed()
     } else {
         layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
     };
-    Registry::default().with(layer.with_filter(filter)).try_init().context("the log could not be started")
+    Registry::default().with(gate(filter)).with(layer).try_init().context("the log could not be started")
+}
+
+/// What may pass, in front of all layers. As a filter of one layer it loses lines: the library keeps such a
+/// filter's last answer for the thread, sqlx asks (as a user of `log`) whether it may log a statement without
+/// then logging anything, and that no is taken for the next line or span that comes.
+fn gate<S: Subscriber>(filter: EnvFilter) -> impl Layer<S> {
+    filter.and_then(filter_fn(may_be_logged))
 }
 
 /// lapin writes the body of a returned message; sqlx writes each statement, below warnings for nothing but
@@ -184,8 +190,7 @@ mod tests {
         let writer = written.clone();
         let filter = EnvFilter::try_new("trace,lapin::returned_messages=trace,sqlx::query=trace").unwrap();
         let layer = fmt::layer().with_writer(move || writer.clone());
-        let layer = layer.with_filter(filter.and(filter_fn(may_be_logged)));
-        with_default(Registry::default().with(layer), || {
+        with_default(Registry::default().with(gate(filter)).with(layer), || {
             tracing::error!(target: "lapin::returned_messages", "hunter2");
             tracing::info!(target: "sqlx::query", "hunter2");
             tracing::warn!(target: "sqlx::query", "slow statement");

@@ -1,7 +1,7 @@
 //! What needs a real PostgreSQL, RabbitMQ, Postfix or publisher: started by `tests/all`, left out of a plain
 //! `cargo test`. Run with `--test-threads=1`, since some tests restart a service under everybody.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod support;
 

@@ -152,7 +152,9 @@ pub(crate) async fn balance(program: &Program, count: usize, domain: &str, lette
     for number in 0..count {
         ledger.published(&format!("run-{number}"), &format!("user{number}@{domain}"), Expect::Mail);
     }
-    letters.into_iter().for_each(|letter| ledger.mail(letter));
+    for letter in letters {
+        ledger.mail(letter);
+    }
     let records = Records::read(program.database_url()).await.unwrap();
     for (event, outcome) in &records.events {
         ledger.outcome(event, outcome);
