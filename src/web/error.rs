@@ -243,7 +243,6 @@ impl From<Unavailable> for Problem {
 
 impl From<FlowError> for Problem {
     fn from(error: FlowError) -> Self {
-        if !matches!(error, FlowError::Token(_)) {}
         match error {
             FlowError::Token(why) => Self::TokenInvalid(why),
             FlowError::WeakPassword(what) => Self::WeakPassword(what),
