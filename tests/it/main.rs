@@ -2,6 +2,8 @@
 //! PostgreSQL with `SIGNALPOST_TEST_STORE=postgres` and `SIGNALPOST_TEST_POSTGRES`.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+#[path = "../support/node.rs"]
+mod node;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

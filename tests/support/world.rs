@@ -7,23 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Client;
 use serde_json::{Value, json};
-use signalpost::app::{App, Settings};
+use signalpost::app::App;
 use signalpost::domain::api_key::{ApiKey, Scope};
 use signalpost::domain::clock::Clock;
 use signalpost::domain::id::ApiKeyId;
 use signalpost::domain::keys::{Keyring, SecretKey};
-use signalpost::mail::server::{Limits, tls_config};
-use signalpost::pipeline::engine::SenderSettings;
+use signalpost::mail::server::Limits;
 use signalpost::project_file::{Applying, apply};
 use signalpost::store::shown::StoredKey;
 use signalpost::store::{Conn, Store, lite, pg};
-use signalpost::web::Surface;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
+use super::node::Node;
 use super::support::ledger::Letter;
 use super::support::services::Services;
 use super::support::sink::{Builder, Sink};
@@ -58,14 +54,6 @@ pub(crate) struct World {
     events: AtomicU64,
     /// The database: gone with this.
     _home: Box<dyn std::any::Any>,
-}
-
-/// One process of the application, as far as a test can have one: its own connections to the database, and a
-/// runtime that can be taken from under it.
-pub(crate) struct Node {
-    pub(crate) app: Option<App>,
-    pub(crate) base: String,
-    runtime: Option<Runtime>,
 }
 
 /// An answer, read whole.
@@ -183,36 +171,8 @@ impl World {
 
     /// Starts one more process on the database; its number.
     pub(crate) async fn start_node(&mut self) -> usize {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let surface = Surface { api: true, admin: true, dev: false };
-        let (url, clock, keys, limits) =
-            (self.url.clone(), self.clock.clone(), self.keyring.clone(), self.limits);
-        let public_url = base.clone();
-        let starting = runtime.spawn(async move {
-            let store = Store::connect(&url).await.unwrap();
-            // SQLite has one worker at a time, which knows that it is alone.
-            let alone = store.is_sqlite();
-            let tls = tls_config(None).unwrap();
-            let settings = Settings {
-                store,
-                clock,
-                keys,
-                public_url,
-                surfaces: vec![(TcpListener::from_std(listener).unwrap(), surface)],
-                sender: Some(SenderSettings { concurrency: 64, allow: Vec::new(), tls, limits, alone }),
-                broker: None,
-                max_due: 200_000,
-                retention: Duration::from_hours(24 * 30),
-                metrics: PrometheusBuilder::new().build_recorder().handle(),
-            };
-            App::start(settings).await.unwrap()
-        });
-        let app = starting.await.unwrap();
-        self.nodes.push(Node { app: Some(app), base, runtime: Some(runtime) });
+        let (url, clock, keys) = (self.url.clone(), self.clock.clone(), self.keyring.clone());
+        self.nodes.push(Node::start(url, clock, keys, self.limits).await);
         self.nodes.len() - 1
     }
 
@@ -338,20 +298,6 @@ impl World {
 
     pub(crate) fn mails_to(&self, address: &str) -> Vec<Letter> {
         self.mails().into_iter().filter(|mail| mail.recipient == address).collect()
-    }
-}
-
-impl Node {
-    pub(crate) fn worker(&self) -> i64 {
-        self.app.as_ref().unwrap().engine.sender.as_ref().unwrap().lease.id()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
