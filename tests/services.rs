@@ -2,6 +2,7 @@
 //! `cargo test`. Run with `--test-threads=1`, since some tests restart a service under everybody.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::disallowed_methods, reason = "a test stands outside: it connects to the broker by itself")]
 
 mod support;
 
