@@ -199,7 +199,9 @@ impl Accounts {
     ) -> Result<MemberKey, Refusal> {
         let email = profile.email.as_ref().ok_or_else(|| Refusal::invalid("email", "is missing"))?;
         let key = (project, profile.id.clone().unwrap_or_else(|| new_id.to_owned()));
-        let member = profile.new_member(&key, email, time);
+        let mut member = profile.new_member(&key, email, time);
+        // A request from before a deletion issues nothing to the one who came back under the same id.
+        member.tokens_ended_at = self.members.get(&key).and_then(|entry| entry.member.tokens_ended_at);
         self.check_unique(&key, &member)?;
         Ok(self.keep(member, true))
     }
