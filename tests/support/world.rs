@@ -193,9 +193,10 @@ impl World {
         self.nodes[node].app.as_ref().unwrap()
     }
 
-    /// Every worker looks at once for what is due, and reads the catalogue if it changed.
+    /// Every living worker looks at once for what is due, and reads the catalogue if it changed.
     pub(crate) async fn nudge(&self) {
-        for app in self.nodes.iter().filter_map(|node| node.app.as_ref()) {
+        let living = self.nodes.iter().filter(|node| node.runtime.is_some());
+        for app in living.filter_map(|node| node.app.as_ref()) {
             app.engine.live.refresh().await.unwrap();
             if let Some(sender) = &app.engine.sender {
                 sender.lanes.fetch_soon();
