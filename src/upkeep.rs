@@ -15,6 +15,7 @@ use crate::broker::BrokerHealth;
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::DeadReason;
 use crate::domain::id::IntegrationId;
+use crate::pipeline::engine::is_stopped_within;
 use crate::pipeline::lanes::Lanes;
 use crate::pipeline::lease::Lease;
 use crate::pipeline::live::Live;
@@ -188,8 +189,4 @@ fn report(what: &str, done: Result<(), StoreError>) {
     if let Err(error) = done {
         tracing::warn!(error = &error as &dyn std::error::Error, chore = what, "upkeep will try again");
     }
-}
-
-async fn is_stopped_within(stop: &CancellationToken, pause: Duration) -> bool {
-    tokio::time::timeout(pause, stop.cancelled()).await.is_ok()
 }

@@ -11,6 +11,11 @@ pub const LONGEST: usize = 600;
 /// What people write for it, Jexia's form last.
 const WRITTEN: [&str; 4] = [TOKEN, "{{token}}", "{{.token}}", "{{ .token }}"];
 
+/// A stored link with the token in it.
+pub fn fill(link: &str, token: &str) -> String {
+    link.replace(TOKEN, token)
+}
+
 /// Checks a link, and gives it with its placeholder as it is stored.
 pub fn check<S: AsRef<str>>(text: &str, hosts: &[S]) -> Result<String, String> {
     let link = WRITTEN.iter().fold(text.to_owned(), |link, written| link.replace(written, TOKEN));

@@ -236,6 +236,7 @@ fn watch_lease(tasks: &TaskTracker, sender: &Sender, stop: CancellationToken) {
     });
 }
 
-async fn is_stopped_within(stop: &CancellationToken, pause: Duration) -> bool {
+/// Waits for a pause, or less when it is to stop.
+pub async fn is_stopped_within(stop: &CancellationToken, pause: Duration) -> bool {
     tokio::time::timeout(pause, stop.cancelled()).await.is_ok()
 }

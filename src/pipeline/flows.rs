@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::commit::plan_and_commit;
 use super::drafts::Prepared;
-use super::lanes::{Lanes, Reservation};
+use super::lanes::Lanes;
 use super::live::Live;
-use super::plan::{Desk, Plan, PlanError, plan};
+use super::plan::{Desk, PlanError};
 use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::Incoming;
@@ -132,7 +133,7 @@ impl Flows {
     /// Plans an event of our own in the transaction of its effect, commits, and hands the mail over.
     async fn tell(
         &self,
-        mut tx: Tx,
+        tx: Tx,
         project: ProjectId,
         kind: &str,
         data: serde_json::Value,
@@ -152,23 +153,13 @@ impl Flows {
         };
         // An event of our own making reads.
         let change = Change::read(&incoming.kind, &incoming.data).map_err(|_| FlowError::Busy)?;
-        let mut reservation = self.lanes.as_ref().map_or_else(Reservation::none, Lanes::reserve);
         let desk = Desk { catalogue: &catalogue, keys: &self.keys, now };
         let batch = [Prepared { incoming, project, change }];
-        let Plan { owed, unheld, .. } =
-            plan(&mut tx, &desk, &batch, &mut reservation).await.map_err(|error| match error {
-                PlanError::Store(error) => FlowError::Store(error),
-                PlanError::Raced => FlowError::Busy,
-            })?;
-        if unheld && !reservation.is_held() {
-            db!(tx, catalogue::notify_due())?;
-        }
-        reservation.committing();
-        tx.commit().await?;
-        if let Some(lanes) = &self.lanes {
-            lanes.hand_over(owed, reservation);
-        }
-        Ok(())
+        let planned = plan_and_commit(tx, &desk, &batch, self.lanes.as_ref()).await;
+        planned.map(drop).map_err(|error| match error {
+            PlanError::Store(error) => FlowError::Store(error),
+            PlanError::Raced => FlowError::Busy,
+        })
     }
 
     fn read(&self, token: &str) -> Result<Genuine, FlowError> {

@@ -3,6 +3,7 @@
 pub mod accounts;
 mod attribute;
 pub mod carry;
+pub mod commit;
 pub mod decode;
 pub mod drafts;
 pub mod engine;

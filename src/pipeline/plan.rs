@@ -36,6 +36,8 @@ pub struct Plan {
     pub owed: Vec<Owed>,
     /// Rows were written that no worker holds: others are to be told after the commit.
     pub unheld: bool,
+    /// The purposes of the tokens that were issued.
+    pub issued: Vec<Purpose>,
 }
 
 /// A batch that was not planned.
@@ -79,7 +81,8 @@ pub async fn plan(
     }
     let planned = fill_echoes(&planned, &echoes, batch, desk.now);
     note_refusals(tx, desk, batch, &planned).await?;
-    Ok(Plan { planned, owed: written.owed, unheld: written.unheld })
+    let issued = drafts.issues.keys().map(|(_, purpose)| *purpose).collect();
+    Ok(Plan { planned, owed: written.owed, unheld: written.unheld, issued })
 }
 
 /// Notes the refused ones, so that a publisher can look them up. An unknown member is not noted here: the

@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::commit::plan_and_commit;
 use super::drafts::Prepared;
-use super::lanes::{Lanes, Reservation};
+use super::lanes::Lanes;
 use super::live::Live;
-use super::plan::{Desk, PlanError, plan};
+use super::plan::{Desk, PlanError};
 use super::refuse::{Pause, Refused};
 use super::{Payload, Submission};
 use crate::domain::catalogue::Catalogue;
@@ -24,7 +25,7 @@ use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
 use crate::domain::keys::Keyring;
-use crate::store::{Fault, Store, db};
+use crate::store::{Fault, Store};
 
 /// Events planned in one transaction.
 const BATCH: usize = 512;
@@ -236,19 +237,8 @@ impl Planner {
     }
 
     async fn try_plan(&self, catalogue: &Catalogue, batch: &[Prepared]) -> Result<Vec<Planned>, PlanError> {
-        let mut reservation = self.lanes.as_ref().map_or_else(Reservation::none, Lanes::reserve);
         let desk = Desk { catalogue, keys: &self.keys, now: self.clock.now() };
-        let mut tx = self.store.begin().await?;
-        let plan = plan(&mut tx, &desk, batch, &mut reservation).await?;
-        if plan.unheld && !reservation.is_held() {
-            db!(tx, catalogue::notify_due())?;
-        }
-        reservation.committing();
-        tx.commit().await?;
-        if let Some(lanes) = &self.lanes {
-            lanes.hand_over(plan.owed, reservation);
-        }
-        Ok(plan.planned)
+        plan_and_commit(self.store.begin().await?, &desk, batch, self.lanes.as_ref()).await
     }
 
     /// Answers what is decided; an unknown member is tried again for a while.
@@ -313,6 +303,7 @@ mod tests {
     use super::super::fixture::{RESET, at, incoming, store};
     use super::*;
     use crate::domain::keys::SecretKey;
+    use crate::store::db;
 
     #[tokio::test]
     async fn events_that_panic_are_refused_alone_and_all_others_are_planned() {

@@ -7,6 +7,7 @@ use crate::domain::catalogue::{Catalogue, Integration, Project};
 use crate::domain::change::{Change, ChangedBy, ResetReason};
 use crate::domain::dispatch::{Owed, OwedToken};
 use crate::domain::keys::Keyring;
+use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
@@ -44,7 +45,7 @@ pub enum Unrenderable {
 pub fn parts(desk: &Desk<'_>, owed: &Owed) -> Result<Rendered, Unrenderable> {
     let project = desk.catalogue.project(owed.project_id).ok_or(Unrenderable::Project)?;
     let template = Template::from_name(&owed.template).ok_or(Unrenderable::Template)?;
-    let link = owed.token.as_ref().map(|token| link(desk, project, owed, token)).transpose()?;
+    let link = owed.token.as_ref().map(|token| token_link(desk, project, owed, token)).transpose()?;
     let (reason, by) = wording(owed);
     let forgot = format!("{}/p/{}/forgot-password", desk.public_url, project.slug);
     let brand = &project.settings.brand;
@@ -106,13 +107,16 @@ pub fn captured(owed: &Owed, mail: Rendered, integration: &Integration) -> Captu
 }
 
 /// The automation's own link with the token in it, else the hosted page. Never made from a request.
-fn link(desk: &Desk<'_>, project: &Project, owed: &Owed, token: &OwedToken) -> Result<String, Unrenderable> {
+fn token_link(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    token: &OwedToken,
+) -> Result<String, Unrenderable> {
     let made = Token::make(desk.keys, &token.key_id, token.purpose, token.id).ok_or(Unrenderable::Key)?;
     let own = desk.catalogue.automations.get(&owed.automation_id).and_then(|one| one.link.as_deref());
     if let Some(own) = own {
-        return Ok(TOKEN_PLACES
-            .iter()
-            .fold(own.to_owned(), |link, place| link.replace(place, made.expose())));
+        return Ok(link::fill(own, made.expose()));
     }
     let page = match token.purpose {
         Purpose::ResetPassword => "reset-password",
@@ -122,9 +126,6 @@ fn link(desk: &Desk<'_>, project: &Project, owed: &Owed, token: &OwedToken) -> R
     };
     Ok(format!("{}/p/{}/{page}?token={}", desk.public_url, project.slug, made.expose()))
 }
-
-/// The ways to write the token's place in a link.
-const TOKEN_PLACES: [&str; 3] = ["{{ token }}", "{{token}}", "{{.token}}"];
 
 fn wording(owed: &Owed) -> (Reason, By) {
     let (mut reason, mut by) = (Reason::default(), By::default());

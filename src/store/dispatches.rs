@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
-use crate::store::StoreError;
+use crate::store::{StoreError, rows};
 use crate::store::rows::{DispatchRow, MemberId, json};
 use crate::store::shown::{StoredAttempt, StoredAttemptOf, StoredDispatch};
 
@@ -48,8 +48,7 @@ pub async fn lock_open(c: &mut Connection, ids: &[Uuid], members: &[MemberId]) -
            and case state when 'pending' then true end order by id for no key update) as locked",
         "select 0 where $1 <> $2",
     );
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    sqlx::query::<Db>(SQL).bind(json(&ids)).bind(json(members)).execute(c).await?;
+    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(json(members)).execute(c).await?;
     Ok(())
 }
 
@@ -70,8 +69,7 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
            reason = case when holder is null then $2 else reason end
          where state = 'pending' and id in (select unhex(value) from json_each($1))",
     );
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    sqlx::query::<Db>(SQL).bind(json(&ids)).bind(reason).execute(c).await?;
+    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(reason).execute(c).await?;
     Ok(())
 }
 
@@ -144,7 +142,6 @@ pub async fn attempts_of(
          cross join dispatches d on d.id = unhex(k.value) and d.project_id = $1
          cross join attempts a on a.dispatch_id = d.id order by a.dispatch_id, a.number",
     );
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    let query = sqlx::query_as::<Db, StoredAttemptOf>(SQL).bind(project).bind(json(&ids));
+    let query = sqlx::query_as::<Db, StoredAttemptOf>(SQL).bind(project).bind(rows::ids(ids));
     Ok(query.fetch_all(c).await?)
 }

@@ -42,6 +42,12 @@ pub fn json<T: Serialize>(rows: &[T]) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }
 
+/// Ids as one bind.
+pub fn ids(ids: &[Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    json(&ids)
+}
+
 /// A key under which a member is looked up.
 #[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberKey {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
-use crate::store::StoreError;
+use crate::store::{StoreError, rows};
 use crate::store::rows::{MemberId, StoredToken, TokenRow, json};
 
 /// The tokens of the members, whatever their state. The members are locked, so this cannot change.
@@ -58,7 +58,7 @@ pub async fn end(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result
         "update tokens set ended_at = $2 where used_at is null and ended_at is null
          and id in (select unhex(value) from json_each($1))",
     );
-    sqlx::query::<Db>(SQL).bind(id_list(ids)).bind(now).execute(c).await?;
+    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(now).execute(c).await?;
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub async fn renew(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Resu
         "update tokens set expires_at = strftime('%Y-%m-%dT%H:%M:%S', $2, '+' || lifetime_s || ' seconds') || '+00:00'
          where used_at is null and ended_at is null and id in (select unhex(value) from json_each($1))",
     );
-    sqlx::query::<Db>(SQL).bind(id_list(ids)).bind(now).execute(c).await?;
+    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(now).execute(c).await?;
     Ok(())
 }
 
@@ -95,9 +95,4 @@ pub async fn use_up(
                and used_at is null and ended_at is null and expires_at > $4 returning *";
     let query = sqlx::query_as::<Db, StoredToken>(sql).bind(project).bind(id).bind(purpose).bind(now);
     Ok(query.fetch_optional(c).await?)
-}
-
-fn id_list(ids: &[Uuid]) -> String {
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    json(&ids)
 }

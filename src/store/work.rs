@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
-use crate::store::StoreError;
+use crate::store::{StoreError, rows};
 use crate::store::rows::{AttemptRow, ClaimedRow, SettleRow, Slots, json};
 
 /// The integrations that have something to fetch now or later: one step in the small index for each.
@@ -73,7 +73,7 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
          cross join members m on m.project_id = d.project_id and m.id = d.member_id
          left join tokens t on t.id = d.token_id and t.used_at is null and t.ended_at is null",
     );
-    Ok(sqlx::query_as::<Db, ClaimedRow>(SQL).bind(id_list(ids)).fetch_all(c).await?)
+    Ok(sqlx::query_as::<Db, ClaimedRow>(SQL).bind(rows::ids(ids)).fetch_all(c).await?)
 }
 
 /// Settles tries. Returns the rows that were this worker's, each with the number of tries shown since: a
@@ -161,7 +161,7 @@ pub async fn release(c: &mut Connection, ids: &[Uuid], worker: i64) -> Result<Ve
            reason = coalesce(cancel_reason, reason)
          where state = 'pending' and holder = $2 and id in (select unhex(value) from json_each($1)) returning id",
     );
-    Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(id_list(ids)).bind(worker).fetch_all(c).await?)
+    Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(rows::ids(ids)).bind(worker).fetch_all(c).await?)
 }
 
 /// Gives back everything that a worker has in hand: at a stop, or when it was found dead.
@@ -224,9 +224,4 @@ pub async fn due_count(c: &mut Connection, now: DateTime<Utc>, limit: i64) -> Re
 pub async fn dead_count(c: &mut Connection) -> Result<Vec<(String, i64)>, StoreError> {
     let sql = "select reason, count(*) from dispatches where state = 'dead' group by reason";
     Ok(sqlx::query_as::<Db, (String, i64)>(sql).fetch_all(c).await?)
-}
-
-fn id_list(ids: &[Uuid]) -> String {
-    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-    json(&ids)
 }

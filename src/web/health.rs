@@ -19,7 +19,6 @@ use super::State;
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     Database,
-    Schema,
     Broker,
     WorkerLease,
 }

@@ -87,11 +87,6 @@ pub fn router(state: State) -> Router {
     finished(router.with_state(state))
 }
 
-/// The router of a process that only works: it says how it is, and nothing else.
-pub fn probe_router(state: State) -> Router {
-    router(State { surface: Surface { api: false, admin: true, dev: false }, ..state })
-}
-
 fn finished(router: Router) -> Router {
     router
         .fallback(async || Problem::NotFound)
