@@ -52,6 +52,7 @@ pub(super) fn project(automations: Vec<Automation>) -> Arc<Project> {
         settings: Settings::default(),
         paused: false,
         automations: [(RESET.to_owned(), automations)].into(),
+        event_types: std::collections::HashMap::new(),
     })
 }
 

@@ -24,6 +24,8 @@ macro_rules! query_files {
         pub mod catalogue;
         #[path = "dispatches.rs"]
         pub mod dispatches;
+        #[path = "event_types.rs"]
+        pub mod event_types;
         #[path = "events.rs"]
         pub mod events;
         #[path = "idempotency.rs"]
@@ -34,6 +36,8 @@ macro_rules! query_files {
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "pauses.rs"]
+        pub mod pauses;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]
