@@ -84,6 +84,10 @@ ids! {
     DeadMessageId = "msg",
     /// An API key (not the key itself).
     ApiKeyId = "key",
+    /// A row of the audit.
+    AuditId = "aud",
+    /// Who may use the console.
+    OperatorId = "opr",
 }
 
 #[cfg(test)]

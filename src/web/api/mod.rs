@@ -1,6 +1,7 @@
 //! The JSON API. The table below is every route that needs a key, with the scope that it needs; a test holds
 //! the handlers against it.
 
+mod audit;
 mod dead_letters;
 mod dispatches;
 mod events;
@@ -56,4 +57,5 @@ table! {
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;
+    get  "/v1/audit"                    Read          audit::list;
 }
