@@ -79,26 +79,22 @@ impl App {
         let dead_messages = broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep));
         let dead_messages = dead_messages.unwrap_or_default();
 
-        let mut addresses = Vec::new();
-        for (listener, surface) in surfaces {
-            addresses.push(listener.local_addr()?);
-            let state = web::State {
-                store: store.clone(),
-                clock: clock.clone(),
-                intake: engine.intake.clone(),
-                flows: engine.flows.clone(),
-                live: engine.live.clone(),
-                keys: keys.clone(),
-                public_url: public_url.clone(),
-                trusted_proxies: settings.trusted_proxies.clone(),
-                readiness: readiness.clone(),
-                metrics: settings.metrics.clone(),
-                surface,
-                known_keys: web::KnownKeys::default(),
-                dead_messages: dead_messages.clone(),
-            };
-            takers.spawn(serve(listener, web::router(state), stop_taking.clone()));
-        }
+        let state = |surface| web::State {
+            store: store.clone(),
+            clock: clock.clone(),
+            intake: engine.intake.clone(),
+            flows: engine.flows.clone(),
+            live: engine.live.clone(),
+            keys: keys.clone(),
+            public_url: public_url.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            readiness: readiness.clone(),
+            metrics: settings.metrics.clone(),
+            surface,
+            known_keys: web::KnownKeys::default(),
+            dead_messages: dead_messages.clone(),
+        };
+        let addresses = open(surfaces, state, &takers, &stop_taking)?;
 
         let (take, may_take) = watch::channel(true);
         let worker = broker.as_ref().filter(|_| takes_messages).map(|broker| broker.worker(&engine));
@@ -143,6 +139,21 @@ impl App {
         }
         self.store.close().await;
     }
+}
+
+/// Serves each address with its surface.
+fn open(
+    surfaces: Vec<(TcpListener, Surface)>,
+    state: impl Fn(Surface) -> web::State,
+    takers: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for (listener, surface) in surfaces {
+        addresses.push(listener.local_addr()?);
+        takers.spawn(serve(listener, web::router(state(surface)), stop.clone()));
+    }
+    Ok(addresses)
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {

@@ -30,7 +30,7 @@ const MOST: u16 = 50_000;
 /// After so long without another letter, somebody else has the rest in hand.
 const QUIET: Duration = Duration::from_secs(1);
 /// For one pass.
-const PASS: Duration = Duration::from_secs(60);
+const PASS: Duration = Duration::from_mins(1);
 /// How long somebody else's look is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);

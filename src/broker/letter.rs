@@ -90,7 +90,7 @@ fn say(headers: &mut FieldTable, why: &Why<'_>, origin: &str) {
     }
 }
 
-/// The copy of a dead dispatch's event: a structured CloudEvent, whatever it came as, since that says all of it.
+/// The copy of a dead dispatch's event, structured, whatever it came as, since that says all of it.
 pub(super) struct CopyLetter {
     /// PROJECT.TYPE, in full: a routing key of the broker may be too short for it.
     pub(super) origin: Origin<'static>,

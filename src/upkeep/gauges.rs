@@ -98,7 +98,9 @@ impl Ages {
 
 /// Refused messages by reason: those of before that are gone are none.
 pub(super) fn dead_messages(before: &mut BTreeMap<String, i64>, letters: &[DeadMessage]) {
-    before.values_mut().for_each(|count| *count = 0);
+    for count in before.values_mut() {
+        *count = 0;
+    }
     for letter in letters {
         *before.entry(letter.reason.clone()).or_default() += 1;
     }
