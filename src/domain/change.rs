@@ -133,6 +133,20 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether it changes no record by itself: without an automation nothing comes of it.
+    pub fn only_mails(&self) -> bool {
+        matches!(
+            self,
+            Self::ResetRequested(..)
+                | Self::PasswordChanged(..)
+                | Self::EmailChangeRequested(..)
+                | Self::OutOfOfficeWarned(_)
+                | Self::OnVacation(_)
+        )
+    }
+}
+
 impl Profile {
     fn names(&self) -> Vec<MemberRef> {
         let id = self.id.clone().map(MemberRef::Id);
