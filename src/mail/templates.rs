@@ -17,16 +17,33 @@ const LONGEST_ADDRESS: usize = 254;
 pub enum Template {
     ResetPasswordConfirm,
     ChangePassword,
+    /// To the new address.
+    ChangeEmailConfirm,
+    /// To the former and to the new address.
+    ChangeEmail,
+    OutOfOfficeWarning,
+    OutOfOfficeChange,
 }
 
 impl Template {
-    pub const ALL: [Self; 2] = [Self::ResetPasswordConfirm, Self::ChangePassword];
+    pub const ALL: [Self; 6] = [
+        Self::ResetPasswordConfirm,
+        Self::ChangePassword,
+        Self::ChangeEmailConfirm,
+        Self::ChangeEmail,
+        Self::OutOfOfficeWarning,
+        Self::OutOfOfficeChange,
+    ];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ResetPasswordConfirm => "reset-password-confirm",
             Self::ChangePassword => "change-password",
+            Self::ChangeEmailConfirm => "change-email-confirm",
+            Self::ChangeEmail => "change-email",
+            Self::OutOfOfficeWarning => "out-of-office-warning",
+            Self::OutOfOfficeChange => "out-of-office-change",
         }
     }
 
@@ -60,7 +77,18 @@ pub enum By {
 pub struct Person<'a> {
     pub first_name: Option<&'a str>,
     pub username: &'a str,
+    /// Where the mail goes: of two that tell of a changed address, one goes to the former.
     pub email: &'a str,
+}
+
+/// The automatic replies that came from a member, one after the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AutoReplies<'a> {
+    pub count: Option<u32>,
+    /// With so many the member is taken to be on vacation.
+    pub limit: Option<u32>,
+    /// What the last one was known by. Out of a stranger's mail, so not to be trusted.
+    pub matched: Option<&'a str>,
 }
 
 /// Everything a built-in e-mail may show.
@@ -72,6 +100,9 @@ pub struct Content<'a> {
     pub member: Person<'a>,
     pub reason: Reason,
     pub by: By,
+    /// The address that the account is to have, or has now.
+    pub new_email: Option<&'a str>,
+    pub auto_replies: AutoReplies<'a>,
     /// The link with the token, for e-mails that carry one.
     pub link: Option<&'a str>,
     /// How long the token is valid, counted from the attempt.
@@ -119,6 +150,26 @@ pub fn render(template: Template, content: &Content<'_>) -> Result<Rendered, Ren
             ChangePasswordText { m }.render()?,
             ChangePasswordHtml { m }.render()?,
         ),
+        Template::ChangeEmailConfirm => (
+            ChangeEmailConfirmSubject { m }.render()?,
+            ChangeEmailConfirmText { m }.render()?,
+            ChangeEmailConfirmHtml { m }.render()?,
+        ),
+        Template::ChangeEmail => (
+            ChangeEmailSubject { m }.render()?,
+            ChangeEmailText { m }.render()?,
+            ChangeEmailHtml { m }.render()?,
+        ),
+        Template::OutOfOfficeWarning => (
+            OutOfOfficeWarningSubject { m }.render()?,
+            OutOfOfficeWarningText { m }.render()?,
+            OutOfOfficeWarningHtml { m }.render()?,
+        ),
+        Template::OutOfOfficeChange => (
+            OutOfOfficeChangeSubject { m }.render()?,
+            OutOfOfficeChangeText { m }.render()?,
+            OutOfOfficeChangeHtml { m }.render()?,
+        ),
     };
     Ok(Rendered { subject: subject.trim().to_owned(), text: wording::wrap(&text), html })
 }
@@ -129,6 +180,9 @@ struct View<'a> {
     greeting: Option<String>,
     username: Option<String>,
     email: Option<String>,
+    new_email: Option<String>,
+    /// The mail goes to the address that the account had before.
+    to_former: bool,
     reason: Reason,
     by: By,
     /// Empty for an e-mail that carries no token.
@@ -136,33 +190,56 @@ struct View<'a> {
     expires: Option<String>,
     forgot_link: Option<&'a str>,
     at: String,
+    /// How many automatic replies have come, as a sentence, and after how many more there are too many.
+    so_far: Option<String>,
+    left: Option<u32>,
+    matched: Option<String>,
 }
 
 impl<'a> View<'a> {
     fn new(template: Template, content: &Content<'a>) -> Result<Self, RenderError> {
+        let member = &content.member;
+        let to_former =
+            content.new_email.map_or(content.link.is_some(), |new| !new.eq_ignore_ascii_case(member.email));
         let link = match template {
-            Template::ResetPasswordConfirm => {
+            Template::ResetPasswordConfirm | Template::ChangeEmailConfirm => {
                 let link = content.link.ok_or(RenderError::MissingLink(template.name()))?;
                 checked("link", link)?
             }
+            Template::OutOfOfficeWarning | Template::OutOfOfficeChange => given(content.link)?,
+            // Whoever has the new address now must not be able to undo what is undone to be rid of them.
+            Template::ChangeEmail if to_former => given(content.link)?,
             // Even when one is given: a notice of a change must never hand out a token.
-            Template::ChangePassword => "",
+            Template::ChangeEmail | Template::ChangePassword => "",
         };
-        let member = &content.member;
+        let AutoReplies { count, limit, matched } = content.auto_replies;
         Ok(Self {
             look: Look::of(&content.project),
             greeting: member.first_name.and_then(wording::first_name),
             username: wording::name(member.username),
-            email: wording::one_line(member.email, LONGEST_ADDRESS)
-                .filter(|email| !email.contains(['/', ' '])),
+            email: address(member.email),
+            new_email: content.new_email.and_then(address),
+            to_former,
             reason: content.reason,
             by: content.by,
             link,
             expires: content.expires_in.map(wording::duration),
             forgot_link: content.forgot_link.map(|link| checked("forgot_link", link)).transpose()?,
             at: content.at.format("%-d %B %Y at %H:%M UTC").to_string(),
+            so_far: count.map(wording::automatic_replies),
+            left: limit.zip(count).map(|(limit, count)| limit.saturating_sub(count)).filter(|left| *left > 0),
+            matched: matched.and_then(wording::name),
         })
     }
+}
+
+fn address(text: &str) -> Option<String> {
+    wording::one_line(text, LONGEST_ADDRESS).filter(|email| !email.contains(['/', ' ']))
+}
+
+/// The link of an e-mail that also reads without one.
+fn given(link: Option<&str>) -> Result<&str, RenderError> {
+    link.map_or(Ok(""), |link| checked("link", link))
 }
 
 /// The link as it was given. It was validated where it was made; here only what would break a mail counts.
@@ -208,6 +285,78 @@ struct ChangePasswordHtml<'a> {
     m: &'a View<'a>,
 }
 
+#[derive(askama::Template)]
+#[template(path = "email/change-email-confirm/subject.txt", escape = "none")]
+struct ChangeEmailConfirmSubject<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/change-email-confirm/body.txt", escape = "none")]
+struct ChangeEmailConfirmText<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/change-email-confirm/body.html")]
+struct ChangeEmailConfirmHtml<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/change-email/subject.txt", escape = "none")]
+struct ChangeEmailSubject<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/change-email/body.txt", escape = "none")]
+struct ChangeEmailText<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/change-email/body.html")]
+struct ChangeEmailHtml<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-warning/subject.txt", escape = "none")]
+struct OutOfOfficeWarningSubject<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-warning/body.txt", escape = "none")]
+struct OutOfOfficeWarningText<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-warning/body.html")]
+struct OutOfOfficeWarningHtml<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-change/subject.txt", escape = "none")]
+struct OutOfOfficeChangeSubject<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-change/body.txt", escape = "none")]
+struct OutOfOfficeChangeText<'a> {
+    m: &'a View<'a>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "email/out-of-office-change/body.html")]
+struct OutOfOfficeChangeHtml<'a> {
+    m: &'a View<'a>,
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -230,6 +379,8 @@ mod tests {
             member: Person { first_name: Some("Elon"), username: "elon", email: "elon@example.com" },
             reason: Reason::Member,
             by: By::Member,
+            new_email: None,
+            auto_replies: AutoReplies::default(),
             link: Some(LINK),
             expires_in: Some(TimeDelta::minutes(30)),
             forgot_link: Some("https://mail.acme.example/p/acme/forgot-password"),
@@ -266,7 +417,33 @@ mod tests {
             ("change-admin", change, with(|c| c.by = By::Admin)),
             ("change-reset", change, with(|c| c.by = By::Reset)),
             ("change-bare", change, bare),
+            ("email-confirm", Template::ChangeEmailConfirm, moved("elon@new.example")),
+            ("email-confirm-bare", Template::ChangeEmailConfirm, bare),
+            ("email-former", Template::ChangeEmail, moved("elon@example.com")),
+            (
+                "email-former-no-link",
+                Template::ChangeEmail,
+                Content { link: None, ..moved("elon@example.com") },
+            ),
+            ("email-new", Template::ChangeEmail, moved("elon@new.example")),
+            ("email-bare", Template::ChangeEmail, Content { link: None, ..bare }),
+            ("away-warning", Template::OutOfOfficeWarning, away(1)),
+            ("away-warning-bare", Template::OutOfOfficeWarning, Content { link: None, ..bare }),
+            ("away-change", Template::OutOfOfficeChange, away(2)),
+            ("away-change-bare", Template::OutOfOfficeChange, Content { link: None, ..bare }),
         ]
+    }
+
+    /// What the two mails about a new address show, when they go to that one.
+    fn moved(to: &'static str) -> Content<'static> {
+        let member = Person { email: to, ..content().member };
+        Content { member, new_email: Some("elon@new.example"), forgot_link: None, ..content() }
+    }
+
+    fn away(count: u32) -> Content<'static> {
+        let matched = Some("Out of the office");
+        let auto_replies = AutoReplies { count: Some(count), limit: Some(2), matched };
+        Content { auto_replies, expires_in: Some(TimeDelta::days(30)), ..content() }
     }
 
     fn named<'a>(first_name: &'a str, username: &'a str) -> Content<'a> {
@@ -328,6 +505,31 @@ mod tests {
     fn a_notice_never_carries_a_token() {
         let mail = render(Template::ChangePassword, &content()).unwrap();
         assert!(!mail.text.contains("token") && !mail.html.contains("token"));
+    }
+
+    #[test]
+    fn only_the_former_address_can_undo_a_change() {
+        let render = |to| render(Template::ChangeEmail, &moved(to)).unwrap();
+        for new in ["elon@new.example", "ELON@NEW.example"] {
+            let mail = render(new);
+            assert!(!mail.text.contains("token") && !mail.html.contains("token"), "{new}");
+        }
+        let former = render("elon@example.com");
+        assert!(former.text.contains(LINK) && former.html.contains("Undo the change"));
+    }
+
+    #[test]
+    fn what_an_automatic_reply_said_adds_no_link_and_no_line() {
+        for matched in ["see https://evil.example", "<a href=x>", "out\r\nof\r\noffice", &"x".repeat(500)] {
+            let auto_replies = AutoReplies { matched: Some(matched), ..away(1).auto_replies };
+            let hostile = Content { auto_replies, ..away(1) };
+            let plain = render(Template::OutOfOfficeWarning, &away(1)).unwrap();
+            let mail = render(Template::OutOfOfficeWarning, &hostile).unwrap();
+            assert_eq!(mail.subject, plain.subject);
+            assert!(elements(&mail.html) <= elements(&plain.html), "{matched}");
+            assert_eq!(mail.text.split("\n\n").count(), plain.text.split("\n\n").count(), "{matched}");
+            assert!(!mail.html.contains("evil.example") && !mail.text.contains("evil.example"));
+        }
     }
 
     #[test]
