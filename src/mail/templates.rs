@@ -2,12 +2,11 @@
 //!
 //! Must not know where a link comes from, to whom a mail goes, or how it is sent.
 
-use askama::Template as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use super::brand::Brand;
 use super::brand::Look;
-use super::wording;
+use super::{parts, wording};
 
 /// Octets of an address (RFC 5321, 4.5.3.1.3).
 const LONGEST_ADDRESS: usize = 254;
@@ -138,62 +137,30 @@ pub enum RenderError {
 /// Renders all parts of a built-in e-mail.
 pub fn render(template: Template, content: &Content<'_>) -> Result<Rendered, RenderError> {
     let view = View::new(template, content)?;
-    let m = &view;
-    let (subject, text, html) = match template {
-        Template::ResetPasswordConfirm => (
-            ResetPasswordConfirmSubject { m }.render()?,
-            ResetPasswordConfirmText { m }.render()?,
-            ResetPasswordConfirmHtml { m }.render()?,
-        ),
-        Template::ChangePassword => (
-            ChangePasswordSubject { m }.render()?,
-            ChangePasswordText { m }.render()?,
-            ChangePasswordHtml { m }.render()?,
-        ),
-        Template::ChangeEmailConfirm => (
-            ChangeEmailConfirmSubject { m }.render()?,
-            ChangeEmailConfirmText { m }.render()?,
-            ChangeEmailConfirmHtml { m }.render()?,
-        ),
-        Template::ChangeEmail => (
-            ChangeEmailSubject { m }.render()?,
-            ChangeEmailText { m }.render()?,
-            ChangeEmailHtml { m }.render()?,
-        ),
-        Template::OutOfOfficeWarning => (
-            OutOfOfficeWarningSubject { m }.render()?,
-            OutOfOfficeWarningText { m }.render()?,
-            OutOfOfficeWarningHtml { m }.render()?,
-        ),
-        Template::OutOfOfficeChange => (
-            OutOfOfficeChangeSubject { m }.render()?,
-            OutOfOfficeChangeText { m }.render()?,
-            OutOfOfficeChangeHtml { m }.render()?,
-        ),
-    };
+    let (subject, text, html) = parts::of(template, &view)?;
     Ok(Rendered { subject: subject.trim().to_owned(), text: wording::wrap(&text), html })
 }
 
 /// What the templates see, as `m`: the content with everything that a stranger chose made safe to show.
-struct View<'a> {
-    look: Look<'a>,
-    greeting: Option<String>,
-    username: Option<String>,
-    email: Option<String>,
-    new_email: Option<String>,
+pub(super) struct View<'a> {
+    pub(super) look: Look<'a>,
+    pub(super) greeting: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) new_email: Option<String>,
     /// The mail goes to the address that the account had before.
-    to_former: bool,
-    reason: Reason,
-    by: By,
+    pub(super) to_former: bool,
+    pub(super) reason: Reason,
+    pub(super) by: By,
     /// Empty for an e-mail that carries no token.
-    link: &'a str,
-    expires: Option<String>,
-    forgot_link: Option<&'a str>,
-    at: String,
+    pub(super) link: &'a str,
+    pub(super) expires: Option<String>,
+    pub(super) forgot_link: Option<&'a str>,
+    pub(super) at: String,
     /// How many automatic replies have come, as a sentence, and after how many more there are too many.
-    so_far: Option<String>,
-    left: Option<u32>,
-    matched: Option<String>,
+    pub(super) so_far: Option<String>,
+    pub(super) left: Option<u32>,
+    pub(super) matched: Option<String>,
 }
 
 impl<'a> View<'a> {
@@ -247,114 +214,6 @@ fn checked<'a>(field: &'static str, link: &'a str) -> Result<&'a str, RenderErro
     let http = link.starts_with("https://") || link.starts_with("http://");
     let whole = !link.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c));
     if http && whole { Ok(link) } else { Err(RenderError::BadLink(field)) }
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/subject.txt", escape = "none")]
-struct ResetPasswordConfirmSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/body.txt", escape = "none")]
-struct ResetPasswordConfirmText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/body.html")]
-struct ResetPasswordConfirmHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/subject.txt", escape = "none")]
-struct ChangePasswordSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/body.txt", escape = "none")]
-struct ChangePasswordText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/body.html")]
-struct ChangePasswordHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email-confirm/subject.txt", escape = "none")]
-struct ChangeEmailConfirmSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email-confirm/body.txt", escape = "none")]
-struct ChangeEmailConfirmText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email-confirm/body.html")]
-struct ChangeEmailConfirmHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email/subject.txt", escape = "none")]
-struct ChangeEmailSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email/body.txt", escape = "none")]
-struct ChangeEmailText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-email/body.html")]
-struct ChangeEmailHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-warning/subject.txt", escape = "none")]
-struct OutOfOfficeWarningSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-warning/body.txt", escape = "none")]
-struct OutOfOfficeWarningText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-warning/body.html")]
-struct OutOfOfficeWarningHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-change/subject.txt", escape = "none")]
-struct OutOfOfficeChangeSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-change/body.txt", escape = "none")]
-struct OutOfOfficeChangeText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/out-of-office-change/body.html")]
-struct OutOfOfficeChangeHtml<'a> {
-    m: &'a View<'a>,
 }
 
 #[cfg(test)]
