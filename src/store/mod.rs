@@ -16,12 +16,16 @@ macro_rules! query_files {
             texts.$choose
         }
 
+        #[path = "absences.rs"]
+        pub mod absences;
         #[path = "audit.rs"]
         pub mod audit;
         #[path = "captures.rs"]
         pub mod captures;
         #[path = "catalogue.rs"]
         pub mod catalogue;
+        #[path = "dead.rs"]
+        pub mod dead;
         #[path = "dispatches.rs"]
         pub mod dispatches;
         #[path = "event_types.rs"]
