@@ -24,7 +24,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("config", &["domain", "mail"]),
     ("telemetry", &[]),
     ("upkeep", &["domain", "store", "pipeline", "broker", "web"]),
-    ("app", &["domain", "store", "pipeline", "broker", "web", "upkeep"]),
+    ("app", &["domain", "store", "mail", "pipeline", "broker", "web", "upkeep"]),
     (
         "cli",
         &[

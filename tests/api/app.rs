@@ -13,6 +13,7 @@ use signalpost::domain::event::{Incoming, Planned, Reason, Refusal};
 use signalpost::domain::id::{ApiKeyId, AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
+use signalpost::pipeline::dead_letters::DeadMessages;
 use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
@@ -84,10 +85,12 @@ impl App {
             flows,
             live,
             public_url: base.clone(),
+            trusted_proxies: Vec::new(),
             readiness: readiness.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             surface,
             known_keys: KnownKeys::default(),
+            dead_messages: DeadMessages::default(),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -249,7 +252,7 @@ async fn fill(store: &Store) {
         let row = ProjectRow { id, slug: slug.to_owned(), name: slug.to_owned(), settings, paused: false };
         lite::catalogue::put_project(&mut c, &row, start_of_tests()).await.unwrap();
     }
-    lite::catalogue::put_integration(&mut c, &integration()).await.unwrap();
+    lite::integrations::put(&mut c, &integration()).await.unwrap();
     lite::catalogue::put_automation(&mut c, ACME, &automation()).await.unwrap();
     lite::catalogue::raise_revision(&mut c).await.unwrap();
     for (project, id) in [(ACME, "mem_elon"), (OTHER, "mem_olga")] {
@@ -266,8 +269,12 @@ fn integration() -> Integration {
         sender: "Acme <no-reply@acme.example>".to_owned(),
         reply_to: None,
         connections: 1,
+        rate: None,
         auto_submitted: true,
+        return_path: None,
+        reply_path: None,
         paused: false,
+        retired: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The JSON API. The table below is every route that needs a key, with the scope that it needs; a test holds
 //! the handlers against it.
 
+mod audit;
+mod dead_letters;
 mod dispatches;
 mod events;
 mod members;
@@ -42,8 +44,12 @@ macro_rules! table {
 
 table! {
     post "/v1/events"                   EventsWrite   events::post;
-    get  "/v1/events"                   Read          events::by_identity;
+    get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
+    get  "/v1/dead-letters"             Read          dead_letters::list;
+    get  "/v1/dead-letters/{id}"        Read          dead_letters::get;
+    post "/v1/dead-letters/replay"      EventsWrite   dead_letters::replay;
+    post "/v1/dead-letters/discard"     EventsWrite   dead_letters::discard;
     get  "/v1/dispatches"               Read          dispatches::list;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
     get  "/v1/members/{member}"         Read          members::get;
@@ -51,4 +57,5 @@ table! {
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;
+    get  "/v1/audit"                    Read          audit::list;
 }
