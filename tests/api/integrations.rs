@@ -1,5 +1,6 @@
 //! Integrations over the API: a password comes in and never goes out.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use signalpost::domain::api_key::{ApiKey, Scope};
 use sqlx::Row as _;
@@ -40,6 +41,7 @@ async fn one_is_made_read_changed_and_taken_out_of_use() {
     assert_eq!((read.json.clone(), read.header("etag")), (made.json.clone(), made.header("etag")));
     let mut body = read.json;
     body["connections"] = json!(3);
+    app.clock.advance(TimeDelta::seconds(1));
     let changed = put(&app, &key, &made, &body).await;
     assert_eq!((changed.status, &changed.json["connections"]), (200, &json!(3)), "{}", changed.text);
     assert_ne!(changed.header("etag"), made.header("etag"));
@@ -47,6 +49,7 @@ async fn one_is_made_read_changed_and_taken_out_of_use() {
         list.json["items"].as_array().unwrap().iter().map(|one| one["name"].to_string()).collect()
     };
     assert_eq!(names(&app.get(&key, PATH).await), ["\"main\"", "\"relay\""]);
+    app.clock.advance(TimeDelta::seconds(1));
     assert_eq!(app.call(&key, ("delete", &path), &[], None).await.status, 204);
     app.get(&key, &path).await.is_problem(404, "not-found");
     assert_eq!(names(&app.get(&key, PATH).await), ["\"main\""]);
