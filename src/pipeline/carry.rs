@@ -11,6 +11,7 @@ use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
@@ -98,7 +99,8 @@ impl Carrier {
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
             // A mail that cannot be handled ends dead, and takes nobody with it.
-            let tried = AssertUnwindSafe(self.try_one(&held)).catch_unwind().await;
+            let tried =
+                AssertUnwindSafe(self.try_one(&held).instrument(span(&held.owed))).catch_unwind().await;
             let ending = tried.unwrap_or_else(|_| {
                 self.open = None;
                 Ending::unrenderable(self.post.clock.now(), &render::Unrenderable::Panic)
@@ -302,6 +304,12 @@ impl Carrier {
         let again = at + TimeDelta::from_std(wait).unwrap_or(LONG_IN_HAND);
         Ending { settled: Settled::Released(Some(again)), attempt: Some(attempt) }
     }
+}
+
+/// In the publisher's trace, if it named one.
+fn span(owed: &Owed) -> tracing::Span {
+    let traceparent = owed.traceparent.as_deref();
+    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
 }
 
 fn describe(failure: &Failure) -> String {

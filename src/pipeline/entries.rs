@@ -116,6 +116,7 @@ pub fn owed(
         charged: 0,
         received_at: incoming.received_at,
         taken_at: desk.now,
+        traceparent: incoming.traceparent.clone(),
     })
 }
 

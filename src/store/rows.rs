@@ -301,6 +301,7 @@ pub struct ClaimedRow {
     pub time: DateTime<Utc>,
     pub data: String,
     pub received_at: DateTime<Utc>,
+    pub traceparent: Option<String>,
     pub username: String,
     pub first_name: Option<String>,
 }

@@ -27,7 +27,6 @@ pub struct StoredEvent {
     pub outcome: String,
     pub reason: Option<String>,
     pub field: Option<String>,
-    pub detail: Option<String>,
     pub automations: String,
     pub dispatches: String,
 }

@@ -13,6 +13,7 @@ mod acts;
 mod batches;
 mod campaign;
 mod mail_faults;
+mod messages;
 mod one_use;
 mod records;
 mod superseding;

@@ -42,7 +42,7 @@ macro_rules! table {
 
 table! {
     post "/v1/events"                   EventsWrite   events::post;
-    get  "/v1/events"                   Read          events::by_identity;
+    get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
     get  "/v1/dispatches"               Read          dispatches::list;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
