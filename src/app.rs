@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::broker;
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
+use crate::mail::network::Cidr;
 use crate::pipeline::engine::{self, Engine, SenderSettings};
 use crate::store::{Store, partitions};
 use crate::upkeep::{self, Upkeep};
@@ -33,6 +34,7 @@ pub struct Settings {
     pub clock: Clock,
     pub keys: Arc<Keyring>,
     pub public_url: String,
+    pub trusted_proxies: Vec<Cidr>,
     pub surfaces: Vec<(TcpListener, Surface)>,
     /// `None` for a process that only serves HTTP.
     pub sender: Option<SenderSettings>,
@@ -83,6 +85,7 @@ impl App {
                 live: engine.live.clone(),
                 keys: keys.clone(),
                 public_url: public_url.clone(),
+                trusted_proxies: settings.trusted_proxies.clone(),
                 readiness: readiness.clone(),
                 metrics: settings.metrics.clone(),
                 surface,

@@ -20,6 +20,7 @@ use crate::pipeline::lanes::Lanes;
 use crate::pipeline::lease::Lease;
 use crate::pipeline::live::Live;
 use crate::store::{Store, StoreError, db, partitions};
+use crate::web::IDEMPOTENCY_KEPT;
 use crate::web::health::{Part, Readiness};
 
 /// How often readiness and the count of due dispatches are looked at.
@@ -168,6 +169,9 @@ impl Upkeep {
     async fn tidy(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         partitions::ensure(&self.store, now).await?;
+        let mut c = self.store.write().await?;
+        db!(c, idempotency::forget(now - IDEMPOTENCY_KEPT))?;
+        drop(c);
         let retention = TimeDelta::from_std(self.retention).unwrap_or(TimeDelta::MAX);
         match now.checked_sub_signed(retention) {
             Some(cutoff) => partitions::drop_before(&self.store, cutoff).await,

@@ -8,6 +8,8 @@ mod app;
 
 #[path = "api/events.rs"]
 mod events;
+#[path = "api/idempotency.rs"]
+mod idempotency;
 #[path = "api/keys.rs"]
 mod keys;
 #[path = "api/pages.rs"]

@@ -23,7 +23,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
     ("config", &["domain", "mail"]),
     ("telemetry", &[]),
     ("upkeep", &["domain", "store", "pipeline", "broker", "web"]),
-    ("app", &["domain", "store", "pipeline", "broker", "web", "upkeep"]),
+    ("app", &["domain", "store", "mail", "pipeline", "broker", "web", "upkeep"]),
     (
         "cli",
         &[

@@ -84,6 +84,7 @@ fn settings(round: &Round<'_>, store: Store, metrics: PrometheusHandle) -> Resul
         clock: Clock::system(),
         keys: Arc::new(Keyring::new(&SecretKey::from_bytes([7; 32]), &[])),
         public_url: "https://mail.acme.example".to_owned(),
+        trusted_proxies: Vec::new(),
         surfaces: Vec::new(),
         sender: Some(sender),
         broker: Some(broker),

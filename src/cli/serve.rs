@@ -92,6 +92,7 @@ impl Start<'_> {
             clock: self.context.clock.clone(),
             keys: self.keys,
             public_url: self.public_url,
+            trusted_proxies: config.trusted_proxies.clone(),
             surfaces,
             sender,
             broker: broker_options(config)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::id::{AutomationId, IntegrationId, ProjectId};
-pub use super::settings::{Brand, Settings};
+pub use super::settings::{Brand, Rate, Settings};
 use super::token::Purpose;
 
 /// How old an event may be for a mail: 2 h where a token is issued.
@@ -76,8 +76,17 @@ pub struct Integration {
     pub sender: String,
     pub reply_to: Option<String>,
     pub connections: u16,
+    /// At most so many mails in one worker.
+    pub rate: Option<Rate>,
+    /// RFC 3834's header.
     pub auto_submitted: bool,
+    /// The address of the envelope sender, which names its dispatch.
+    pub return_path: Option<String>,
+    /// The address of Reply-To, which names its dispatch; a person's reply is passed on to `reply_to`.
+    pub reply_path: Option<String>,
     pub paused: bool,
+    /// Out of use; dispatches that name it are still sent.
+    pub retired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -82,6 +82,10 @@ ids! {
     IntegrationId = "int",
     /// An API key (not the key itself).
     ApiKeyId = "key",
+    /// A row of the audit.
+    AuditId = "aud",
+    /// Who may use the console.
+    OperatorId = "opr",
 }
 
 #[cfg(test)]

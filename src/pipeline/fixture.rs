@@ -87,8 +87,12 @@ pub(super) async fn store() -> (TempDir, Store) {
         sender: "Acme <no-reply@acme.example>".to_owned(),
         reply_to: None,
         connections: 1,
+        rate: None,
         auto_submitted: true,
+        return_path: None,
+        reply_path: None,
         paused: false,
+        retired: false,
     };
     let row = ProjectRow {
         id: ACME,
@@ -99,7 +103,7 @@ pub(super) async fn store() -> (TempDir, Store) {
     };
     let mut c = store.write().await.unwrap();
     db!(c, catalogue::put_project(&row, at(0))).unwrap();
-    db!(c, catalogue::put_integration(&integration)).unwrap();
+    db!(c, integrations::put(&integration)).unwrap();
     db!(c, catalogue::put_automation(ACME, &automation("Reset", 1800))).unwrap();
     drop(c);
     (directory, store)

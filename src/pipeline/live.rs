@@ -48,7 +48,7 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
     // The revision first: what changes while the rest is read is read again at the next look.
     let revision = db!(c, catalogue::revision())?;
     let rows = db!(c, catalogue::projects())?;
-    let integrations = db!(c, catalogue::integrations())?;
+    let integrations = db!(c, integrations::all())?;
     let mut by_type: HashMap<ProjectId, HashMap<String, Vec<_>>> = HashMap::new();
     let mut automations = HashMap::new();
     for (project, automation) in db!(c, catalogue::automations())? {

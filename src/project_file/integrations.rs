@@ -80,8 +80,12 @@ impl IntegrationEntry {
             sender: sender?,
             reply_to,
             connections: connections.unwrap_or(CONNECTIONS),
+            rate: stored.and_then(|stored| stored.rate),
             auto_submitted: auto_submitted.unwrap_or(true),
+            return_path: stored.and_then(|stored| stored.return_path.clone()),
+            reply_path: stored.and_then(|stored| stored.reply_path.clone()),
             paused: stored.is_some_and(|stored| stored.paused),
+            retired: false,
         })
     }
 

@@ -88,7 +88,7 @@ impl Place {
     async fn found(&self) -> Found {
         let mut c = self.store.read().await.unwrap();
         Found {
-            integrations: db!(c, catalogue::integrations()).unwrap(),
+            integrations: db!(c, integrations::all()).unwrap(),
             automations: db!(c, catalogue::automations()).unwrap().into_iter().map(|(_, one)| one).collect(),
         }
     }

@@ -26,6 +26,10 @@ macro_rules! query_files {
         pub mod dispatches;
         #[path = "events.rs"]
         pub mod events;
+        #[path = "idempotency.rs"]
+        pub mod idempotency;
+        #[path = "integrations.rs"]
+        pub mod integrations;
         #[path = "keys.rs"]
         pub mod keys;
         #[path = "members.rs"]

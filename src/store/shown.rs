@@ -87,7 +87,17 @@ pub struct StoredCapture {
     pub sealed: Vec<u8>,
 }
 
-/// Who changed what.
+/// What an `Idempotency-Key` has done; without a status it is being done.
+#[derive(sqlx::FromRow)]
+pub struct StoredOnce {
+    pub request: Vec<u8>,
+    pub status: Option<i32>,
+    /// Which record the answer told of.
+    pub answer: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Who changed what, on what, from where. Written in the transaction of the change, never changed.
 #[derive(sqlx::FromRow, Clone)]
 pub struct AuditEntry {
     pub id: Uuid,

@@ -84,6 +84,7 @@ impl App {
             flows,
             live,
             public_url: base.clone(),
+            trusted_proxies: Vec::new(),
             readiness: readiness.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             surface,
@@ -249,7 +250,7 @@ async fn fill(store: &Store) {
         let row = ProjectRow { id, slug: slug.to_owned(), name: slug.to_owned(), settings, paused: false };
         lite::catalogue::put_project(&mut c, &row, start_of_tests()).await.unwrap();
     }
-    lite::catalogue::put_integration(&mut c, &integration()).await.unwrap();
+    lite::integrations::put(&mut c, &integration()).await.unwrap();
     lite::catalogue::put_automation(&mut c, ACME, &automation()).await.unwrap();
     lite::catalogue::raise_revision(&mut c).await.unwrap();
     for (project, id) in [(ACME, "mem_elon"), (OTHER, "mem_olga")] {
@@ -266,8 +267,12 @@ fn integration() -> Integration {
         sender: "Acme <no-reply@acme.example>".to_owned(),
         reply_to: None,
         connections: 1,
+        rate: None,
         auto_submitted: true,
+        return_path: None,
+        reply_path: None,
         paused: false,
+        retired: false,
     }
 }
 

@@ -9,7 +9,7 @@ use signalpost::web::api::ROUTES;
 use crate::app::{ACME, Answer, App};
 
 /// Every route that needs a key, with its scope, an address to call it at, and whether it takes a body.
-const MATRIX: [(&str, &str, Scope, &str); 10] = [
+const MATRIX: [(&str, &str, Scope, &str); 11] = [
     ("post", "/v1/events", Scope::EventsWrite, "/v1/events"),
     ("get", "/v1/events", Scope::Read, "/v1/events?source=s&id=1"),
     ("get", "/v1/events/{id}", Scope::Read, "/v1/events/evt_00000000000000000000000000000001"),
@@ -20,6 +20,7 @@ const MATRIX: [(&str, &str, Scope, &str); 10] = [
     ("post", "/v1/password-resets/complete", Scope::AccountsWrite, "/v1/password-resets/complete"),
     ("post", "/v1/tokens/inspect", Scope::AccountsWrite, "/v1/tokens/inspect"),
     ("post", "/v1/tokens/redeem", Scope::AccountsWrite, "/v1/tokens/redeem"),
+    ("get", "/v1/audit", Scope::Read, "/v1/audit"),
 ];
 
 async fn call(app: &App, method: &str, path: &str, authorization: Option<&str>) -> Answer {

@@ -40,6 +40,7 @@ impl Node {
                 clock,
                 keys,
                 public_url,
+                trusted_proxies: Vec::new(),
                 surfaces: vec![(TcpListener::from_std(listener).unwrap(), surface)],
                 sender: Some(SenderSettings { concurrency: 64, allow: Vec::new(), tls, limits, alone }),
                 broker: None,

@@ -1,6 +1,7 @@
 //! The JSON API. The table below is every route that needs a key, with the scope that it needs; a test holds
 //! the handlers against it.
 
+mod audit;
 mod dispatches;
 mod events;
 mod members;
@@ -51,4 +52,5 @@ table! {
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;
+    get  "/v1/audit"                    Read          audit::list;
 }
