@@ -13,6 +13,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::editions::Editions;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
@@ -56,6 +57,7 @@ pub struct Post {
     pub limits: Limits,
     /// The end of a stop's patience: what is being sent is dropped, and given back.
     pub cut_off: CancellationToken,
+    pub editions: Editions,
 }
 
 /// One connection's worth of sending.
@@ -138,7 +140,14 @@ impl Carrier {
             public_url: &self.post.public_url,
             now,
         };
-        let mail = match render::parts(&desk, owed) {
+        let edition = match self.post.editions.of(&self.post.store, &catalogue, owed).await {
+            Ok(edition) => edition,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an automation's version could not be read yet");
+                return Ending::released(Some(now + LONG_IN_HAND));
+            }
+        };
+        let mail = match render::parts(&desk, owed, edition.as_deref()) {
             Ok(mail) => mail,
             Err(why) => return Ending::unrenderable(now, &why),
         };

@@ -11,8 +11,11 @@ use serde::Serialize;
 use super::accounts::{Accounts, Applied, MemberKey, Request, Which};
 use crate::domain::catalogue::{Automation, Project};
 use crate::domain::change::Change;
+use crate::domain::condition::Condition;
+use crate::domain::dispatch::{Addressee, Facts};
 use crate::domain::event::{Incoming, Outcome, Refusal};
 use crate::domain::id::{self, AutomationId, DispatchId};
+use crate::domain::member::Member;
 use crate::domain::token::{Purpose, TokenId};
 
 /// Why a dispatch of a request that a later one replaced is cancelled.
@@ -91,15 +94,17 @@ impl Drafts {
             }
             Applied::To(member) => member,
         };
-        let (matches, chosen) = self.matching(event);
+        let (matches, chosen) = self.matching(event, &member);
         for automation in &chosen {
             self.draft(place, event, automation, &member);
         }
         self.drop_losers();
         let too_old = matches.iter().any(|one| one.why == Some(TOO_OLD));
+        let refused = matches.iter().any(|one| matches!(one.why, Some(CONDITION_FALSE | CONDITION_FAILED)));
         let outcome = match (&event.change, chosen.is_empty(), too_old) {
             (_, false, _) => Outcome::Dispatched,
             (_, true, true) => Outcome::Stale,
+            (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) if refused => Outcome::ConditionFalse,
             (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) => Outcome::NoAutomation,
             _ => Outcome::Applied,
         };
@@ -135,13 +140,11 @@ impl Drafts {
     }
 
     /// The automations of the event's type that send, and all of them with the reason why others do not.
-    fn matching(&self, event: &Prepared) -> (Vec<Match>, Vec<Arc<Automation>>) {
+    fn matching(&self, event: &Prepared, member: &MemberKey) -> (Vec<Match>, Vec<Arc<Automation>>) {
         let age = self.now - event.incoming.time;
         let of_type = event.project.automations.get(&event.incoming.kind).map_or(&[][..], Vec::as_slice);
-        let why = |automation: &Automation| {
-            let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
-            if automation.enabled { (age > max_age).then_some(TOO_OLD) } else { Some(DISABLED) }
-        };
+        let asked = Asked::new(event, self.accounts.member(member));
+        let why = |automation: &Automation| why_not(automation, age, &asked);
         let (mut matches, mut chosen, mut others) = (Vec::new(), Vec::new(), 0);
         for automation in of_type {
             let why = why(automation);
@@ -211,6 +214,42 @@ impl Drafts {
 
 const TOO_OLD: &str = "the event is older than max_age";
 const DISABLED: &str = "it is switched off";
+pub(super) const CONDITION_FALSE: &str = "its condition does not hold";
+pub(super) const CONDITION_FAILED: &str = "its condition could not be evaluated";
+
+/// What conditions ask, made ready once for all automations of an event.
+pub(super) struct Asked<'a> {
+    event: Facts,
+    member: Addressee,
+    project: &'a Project,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(event: &'a Prepared, member: Option<&Member>) -> Self {
+        let incoming = &event.incoming;
+        let facts = Facts { kind: incoming.kind.clone(), time: incoming.time, data: incoming.data.clone() };
+        Self { event: facts, member: member.map(Addressee::of).unwrap_or_default(), project: &event.project }
+    }
+
+    fn refuses(&self, condition: &Condition) -> Option<&'static str> {
+        match condition.holds(&self.event, &self.member, (&self.project.name, &self.project.slug)) {
+            Ok(true) => None,
+            Ok(false) => Some(CONDITION_FALSE),
+            Err(_) => Some(CONDITION_FAILED),
+        }
+    }
+}
+
+/// Why an automation of the event's type sends nothing.
+pub(super) fn why_not(automation: &Automation, age: TimeDelta, asked: &Asked<'_>) -> Option<&'static str> {
+    if !automation.enabled {
+        return Some(DISABLED);
+    }
+    if age > TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX) {
+        return Some(TOO_OLD);
+    }
+    automation.condition.as_ref().and_then(|condition| asked.refuses(condition))
+}
 
 #[cfg(test)]
 mod tests {

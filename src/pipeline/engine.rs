@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::carry::Post;
+use super::editions::Editions;
 use super::fetch;
 use super::flows::Flows;
 use super::lanes::Lanes;
@@ -157,6 +158,7 @@ impl Sender {
             allow: settings.allow,
             limits: settings.limits,
             cut_off: cut_off.clone(),
+            editions: Editions::default(),
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
         settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));

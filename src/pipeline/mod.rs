@@ -6,6 +6,7 @@ pub mod carry;
 pub mod commit;
 pub mod decode;
 pub mod drafts;
+pub mod editions;
 pub mod engine;
 pub mod entries;
 pub mod fetch;

@@ -42,8 +42,61 @@ pub enum Unrenderable {
 }
 
 /// The mail of a dispatch, as parts.
-pub fn parts(desk: &Desk<'_>, owed: &Owed) -> Result<Rendered, Unrenderable> {
+pub fn parts(desk: &Desk<'_>, owed: &Owed, edition: Option<&Automation>) -> Result<Rendered, Unrenderable> {
     let project = desk.catalogue.project(owed.project_id).ok_or(Unrenderable::Project)?;
+    let token = owed.token.as_ref().map(|token| made(desk, token)).transpose()?;
+    let link = token.as_ref().map(|(token, purpose)| token_link(desk, project, (token, *purpose), edition));
+    let shown = Shown { token: token.as_ref().map(|(token, _)| token.expose()), link: link.as_deref() };
+    as_told(desk, project, owed, (edition, shown))
+}
+
+/// What carries the token, as text. No `Debug`.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) token: Option<&'a str>,
+    pub(super) link: Option<&'a str>,
+}
+
+/// The mail with the token and the link that are given.
+pub(super) fn as_told(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    (edition, shown): (Option<&Automation>, Shown<'_>),
+) -> Result<Rendered, Unrenderable> {
+    if owed.template == STORED {
+        let text = edition.and_then(|edition| edition.text(owed.member.locale.as_deref()));
+        return stored(desk, project, owed, (text.ok_or(Unrenderable::Template)?, shown));
+    }
+    built_in(desk, project, owed, shown.link)
+}
+
+fn stored(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    (text, shown): (&Text, Shown<'_>),
+) -> Result<Rendered, Unrenderable> {
+    let values = Values {
+        project: brand(project),
+        slug: &project.slug,
+        member: &owed.member,
+        event: &owed.event,
+        email: &owed.recipient,
+        token: shown.token,
+        link: shown.link,
+        expires_in: expires_in(owed),
+        link_hosts: &project.settings.link_hosts_or(desk.public_url),
+    };
+    Ok(mail::stored::render(text, &values)?)
+}
+
+fn built_in(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    link: Option<&str>,
+) -> Result<Rendered, Unrenderable> {
     let template = Template::from_name(&owed.template).ok_or(Unrenderable::Template)?;
     let link = owed.token.as_ref().map(|token| token_link(desk, project, owed, token)).transpose()?;
     let (reason, by) = wording(owed);

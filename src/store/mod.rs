@@ -18,6 +18,8 @@ macro_rules! query_files {
 
         #[path = "audit.rs"]
         pub mod audit;
+        #[path = "automations.rs"]
+        pub mod automations;
         #[path = "captures.rs"]
         pub mod captures;
         #[path = "catalogue.rs"]
@@ -45,6 +47,7 @@ macro_rules! query_files {
     };
 }
 
+pub mod edition;
 mod error;
 pub mod listen;
 mod migrate;
