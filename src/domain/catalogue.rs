@@ -45,6 +45,17 @@ pub struct Project {
     pub automations: HashMap<String, Vec<Arc<Automation>>>,
 }
 
+impl Project {
+    /// Where anything that carries a token may go; the public URL's host if the project names none.
+    pub fn link_hosts(&self, public_url: &str) -> Vec<String> {
+        if !self.settings.link_hosts.is_empty() {
+            return self.settings.link_hosts.clone();
+        }
+        let url = url::Url::parse(public_url).ok();
+        url.and_then(|url| url.host().map(|host| host.to_string())).into_iter().collect()
+    }
+}
+
 /// A stored rule.
 #[derive(Clone, Debug)]
 pub struct Automation {
@@ -84,7 +95,9 @@ impl Automation {
     pub fn text(&self, locale: Option<&str>) -> Option<&Text> {
         let of = |wanted: &str| {
             self.texts.iter().find(|text| {
-                text.locale.as_deref().is_some_and(|locale| locale.replace('_', "-").eq_ignore_ascii_case(wanted))
+                text.locale
+                    .as_deref()
+                    .is_some_and(|locale| locale.replace('_', "-").eq_ignore_ascii_case(wanted))
             })
         };
         let locale = locale.map(|locale| locale.replace('_', "-"));

@@ -52,13 +52,11 @@ impl Condition {
     /// Whether it holds.
     pub fn holds(&self, event: &Facts, member: &Addressee, project: (&str, &str)) -> Result<bool, Undecided> {
         let compiled = self.compiled.as_ref().ok_or_else(|| Undecided("it cannot be read".to_owned()))?;
-        let context: minijinja::Value = [
+        let context = minijinja::Value::from_pairs([
             ("event", event_value(event)),
             ("member", member_value(member)),
             ("project", project_value(project.0, project.1)),
-        ]
-        .into_iter()
-        .collect();
+        ]);
         compiled.eval(context).map(|value| value.is_true()).map_err(|error| Undecided(error.to_string()))
     }
 }

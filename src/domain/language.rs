@@ -16,7 +16,7 @@ use super::names::{Placeholder, Scope};
 /// Instructions of a condition; one octet of output costs a 64th.
 pub const CONDITION_FUEL: u64 = 2_000;
 /// Of a template.
-pub const TEMPLATE_FUEL: u64 = 4_000;
+pub const TEMPLATE_FUEL: u64 = 2_000;
 /// The deepest nesting of statements and operators.
 const DEEPEST: usize = 24;
 
@@ -24,8 +24,22 @@ const DEEPEST: usize = 24;
 const FILTERS: [&str; 10] =
     ["default", "d", "upper", "lower", "title", "capitalize", "trim", "length", "first", "last"];
 const TESTS: [&str; 16] = [
-    "defined", "undefined", "none", "true", "false", "string", "number", "boolean", "startingwith",
-    "endingwith", "eq", "ne", "lt", "le", "gt", "ge",
+    "defined",
+    "undefined",
+    "none",
+    "true",
+    "false",
+    "string",
+    "number",
+    "boolean",
+    "startingwith",
+    "endingwith",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
 ];
 
 /// What is wrong in a text, and where: both count from 1, columns in characters.
@@ -52,9 +66,15 @@ impl Wrong {
 
 /// A part of a template, in the order of the source; both arms of a condition are there.
 pub enum Piece<'a> {
-    Text { text: &'a str, at: usize },
+    Text {
+        text: &'a str,
+        at: usize,
+    },
     /// What is shown: a placeholder alone, or a value made from some.
-    Value { of: Option<Placeholder>, at: usize },
+    Value {
+        of: Option<Placeholder>,
+        at: usize,
+    },
 }
 
 /// The source with Jexia's `{{.token}}` written as `{{ token}}`; every octet stays where it is.
@@ -96,7 +116,7 @@ pub fn check_expression(source: &str, scope: &Scope<'_>) -> Result<(), Wrong> {
 
 /// Checks a template, and gives its pieces.
 pub fn check_template<'a>(source: &'a str, scope: &Scope<'_>) -> Result<Vec<Piece<'a>>, Wrong> {
-    let parsed = minijinja::machinery::parse(source, "template", minijinja::syntax::SyntaxConfig);
+    let parsed = minijinja::machinery::parse(source, "template", minijinja::syntax::SyntaxConfig::default());
     let parsed = parsed.map_err(|error| syntax(source, &error))?;
     let mut walk = Walk::new(source, scope);
     if let Stmt::Template(template) = &parsed {
@@ -134,7 +154,8 @@ impl<'a, 's> Walk<'a, 's> {
 
     fn wrong(&mut self, offset: usize, what: impl Into<String>) {
         let wrong = Wrong::at(self.source, offset, what);
-        let is_first = self.wrong.as_ref().is_none_or(|first| (wrong.line, wrong.column) < (first.line, first.column));
+        let is_first =
+            self.wrong.as_ref().is_none_or(|first| (wrong.line, wrong.column) < (first.line, first.column));
         if is_first {
             self.wrong = Some(wrong);
         }
@@ -173,14 +194,19 @@ impl<'a, 's> Walk<'a, 's> {
                     self.wrong(at, "a loop cannot be recursive");
                 }
                 self.locals.push(name.id);
-                each.filter_expr.iter().for_each(|filter| drop(self.expression(filter, depth)));
+                if let Some(filter) = &each.filter_expr {
+                    self.expression(filter, depth);
+                }
                 self.statements(&each.body, depth);
                 self.locals.pop();
                 self.statements(&each.else_body, depth);
             }
             other => {
                 let (at, name) = unknown(other);
-                self.wrong(at, format!("`{name}` is no statement of stored templates; there are `if` and `for`"));
+                self.wrong(
+                    at,
+                    format!("`{name}` is no statement of stored templates; there are `if` and `for`"),
+                );
             }
         }
     }
@@ -205,7 +231,10 @@ impl<'a, 's> Walk<'a, 's> {
             Expr::UnaryOp(one) => self.parts([&one.expr], deeper),
             Expr::BinOp(two) => {
                 if let Some(operator) = arithmetic(two.op) {
-                    self.wrong(at, format!("`{operator}` is no operator here; compare, `and`, `or`, `not`, `in`"));
+                    self.wrong(
+                        at,
+                        format!("`{operator}` is no operator here; compare, `and`, `or`, `not`, `in`"),
+                    );
                 }
                 self.parts([&two.left, &two.right], deeper)
             }
@@ -257,7 +286,9 @@ impl<'a, 's> Walk<'a, 's> {
     fn arguments(&mut self, at: usize, all: &[CallArg<'a>], depth: usize) -> Option<Placeholder> {
         for one in all {
             match one {
-                CallArg::Pos(expression) | CallArg::Kwarg(_, expression) => drop(self.parts([expression], depth)),
+                CallArg::Pos(expression) | CallArg::Kwarg(_, expression) => {
+                    self.parts([expression], depth);
+                }
                 CallArg::PosSplat(_) | CallArg::KwargSplat(_) => self.wrong(at, "arguments are written out"),
             }
         }
@@ -358,9 +389,12 @@ impl Places {
 
     pub fn of(&self, flat: usize) -> usize {
         let found = self.0.iter().rev().find(|(range, ..)| range.start <= flat);
-        found.map_or(0, |(range, source, is_text)| {
-            if *is_text { source + (flat - range.start).min(range.len()) } else { *source }
-        })
+        found.map_or(
+            0,
+            |(range, source, is_text)| {
+                if *is_text { source + (flat - range.start).min(range.len()) } else { *source }
+            },
+        )
     }
 }
 

@@ -1,8 +1,9 @@
 //! The names that conditions and stored templates may say, by the event's type and by place; and their values.
 //! Values are cut to what a mail shows, so that no event makes one grow. Must not know the language's grammar.
 
+use std::collections::BTreeMap;
+
 use minijinja::Value;
-use minijinja::value::ValueMap;
 
 use super::dispatch::{Addressee, Facts};
 
@@ -124,29 +125,28 @@ fn known(root: &str, field: Option<&str>, all: &[&str], depth: usize) -> Result<
 
 /// `event`: the data, with what is optional filled in.
 pub fn event_value(facts: &Facts) -> Value {
-    let mut map = ValueMap::new();
+    let mut map: BTreeMap<String, Value> = BTreeMap::new();
     for field in event_fields(&facts.kind).unwrap_or_default() {
-        map.insert(Value::from(*field), Value::from(()));
+        map.insert((*field).to_owned(), Value::from(()));
     }
-    map.insert("type".into(), Value::from(facts.kind.as_str()));
-    map.insert("time".into(), Value::from(facts.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
+    map.insert("type".to_owned(), facts.kind.as_str().into());
+    map.insert("time".to_owned(), facts.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into());
     for default in ["reason", "by"] {
-        if map.contains_key(&Value::from(default)) {
-            map.insert(default.into(), "member".into());
-        }
+        map.entry(default.to_owned()).and_modify(|value| *value = "member".into());
     }
     for (name, value) in facts.data.as_object().into_iter().flatten().take(LONGEST_LIST) {
-        map.insert(Value::from(shown(name)), value_of(value, 0));
+        map.insert(shown(name), value_of(value, 0));
         if name == "email" && !facts.data.get("member").is_some_and(serde_json::Value::is_string) {
-            map.insert("member".into(), value_of(value, 0));
+            map.insert("member".to_owned(), value_of(value, 0));
         }
     }
-    Value::from_object(map)
+    Value::from_pairs(map)
 }
 
 /// `member`
 pub fn member_value(member: &Addressee) -> Value {
-    let text = |text: &Option<String>| text.as_deref().map_or_else(|| Value::from(()), |text| shown(text).into());
+    let text =
+        |text: &Option<String>| text.as_deref().map_or_else(|| Value::from(()), |text| shown(text).into());
     let fields: [(&str, Value); 8] = [
         ("id", shown(&member.id).into()),
         ("username", shown(&member.username).into()),
@@ -157,12 +157,12 @@ pub fn member_value(member: &Addressee) -> Value {
         ("is_admin", member.is_admin.into()),
         ("on_vacation", member.on_vacation.into()),
     ];
-    fields.into_iter().collect()
+    Value::from_pairs(fields)
 }
 
 /// `project`
 pub fn project_value(name: &str, slug: &str) -> Value {
-    [("name", Value::from(shown(name))), ("slug", Value::from(slug))].into_iter().collect()
+    Value::from_pairs([("name", shown(name)), ("slug", slug.to_owned())])
 }
 
 /// What somebody chose, without the characters that mark something, and cut.
@@ -182,12 +182,15 @@ fn value_of(value: &serde_json::Value, depth: usize) -> Value {
         },
         Json::String(text) => Value::from(shown(text)),
         _ if depth >= DEEPEST => Value::from(()),
-        Json::Array(items) => {
-            items.iter().take(LONGEST_LIST).map(|item| value_of(item, depth + 1)).collect::<Vec<Value>>().into()
-        }
+        Json::Array(items) => items
+            .iter()
+            .take(LONGEST_LIST)
+            .map(|item| value_of(item, depth + 1))
+            .collect::<Vec<Value>>()
+            .into(),
         Json::Object(fields) => {
             let fields = fields.iter().take(LONGEST_LIST);
-            fields.map(|(name, value)| (shown(name), value_of(value, depth + 1))).collect()
+            Value::from_pairs(fields.map(|(name, value)| (shown(name), value_of(value, depth + 1))))
         }
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn first_name(text: &str) -> Option<String> {
 /// an invisible space stands where a link would be recognised. An e-mail address alone stays as it is.
 pub(super) fn unlinked(text: &str, longest: usize) -> String {
     let line = one_line(text, longest).unwrap_or_default();
-    if crate::domain::address::EmailAddress::parse(&line).is_ok() || !(holds_url(&line) || holds_domain(&line)) {
+    if crate::domain::address::EmailAddress::parse(&line).is_ok()
+        || !(holds_url(&line) || holds_domain(&line))
+    {
         return line;
     }
     let line = line.replace("://", ":\u{200b}//");

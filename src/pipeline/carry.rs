@@ -143,7 +143,10 @@ impl Carrier {
         let edition = match self.post.editions.of(&self.post.store, &catalogue, owed).await {
             Ok(edition) => edition,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "an automation's version could not be read yet");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an automation's version could not be read yet"
+                );
                 return Ending::released(Some(now + LONG_IN_HAND));
             }
         };

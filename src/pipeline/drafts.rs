@@ -104,7 +104,9 @@ impl Drafts {
         let outcome = match (&event.change, chosen.is_empty(), too_old) {
             (_, false, _) => Outcome::Dispatched,
             (_, true, true) => Outcome::Stale,
-            (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) if refused => Outcome::ConditionFalse,
+            (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) if refused => {
+                Outcome::ConditionFalse
+            }
             (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) => Outcome::NoAutomation,
             _ => Outcome::Applied,
         };

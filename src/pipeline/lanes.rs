@@ -295,6 +295,7 @@ mod tests {
             allow: Vec::new(),
             limits: Limits::default(),
             cut_off: CancellationToken::new(),
+            editions: super::super::editions::Editions::default(),
             store,
             clock,
         });

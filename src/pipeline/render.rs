@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lettre::message::Mailbox;
 
-use crate::domain::catalogue::{Catalogue, Integration, Project};
+use crate::domain::catalogue::{Automation, Catalogue, Integration, Project, STORED, Text};
 use crate::domain::change::{Change, ChangedBy, ResetReason};
 use crate::domain::dispatch::{Owed, OwedToken};
 use crate::domain::keys::Keyring;
@@ -11,6 +11,7 @@ use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
+use crate::mail::stored::{self, StoredError, Values};
 use crate::mail::templates::{
     AutoReplies, Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render,
 };
@@ -40,6 +41,8 @@ pub enum Unrenderable {
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error(transparent)]
+    Stored(#[from] StoredError),
+    #[error(transparent)]
     Build(#[from] BuildError),
 }
 
@@ -47,8 +50,10 @@ pub enum Unrenderable {
 pub fn parts(desk: &Desk<'_>, owed: &Owed, edition: Option<&Automation>) -> Result<Rendered, Unrenderable> {
     let project = desk.catalogue.project(owed.project_id).ok_or(Unrenderable::Project)?;
     let token = owed.token.as_ref().map(|token| made(desk, token)).transpose()?;
-    let link = token.as_ref().map(|(token, purpose)| token_link(desk, project, (token, *purpose), edition));
-    let shown = Shown { token: token.as_ref().map(|(token, _)| token.expose()), link: link.as_deref() };
+    let token = token.as_ref().map(Token::expose);
+    let purpose = owed.token.as_ref().map(|token| token.purpose);
+    let link = purpose.zip(token).map(|carried| token_link(desk.public_url, project, carried, edition));
+    let shown = Shown { token, link: link.as_deref() };
     as_told(desk, project, owed, (edition, shown))
 }
 
@@ -68,12 +73,12 @@ pub(super) fn as_told(
 ) -> Result<Rendered, Unrenderable> {
     if owed.template == STORED {
         let text = edition.and_then(|edition| edition.text(owed.member.locale.as_deref()));
-        return stored(desk, project, owed, (text.ok_or(Unrenderable::Template)?, shown));
+        return own(desk, project, owed, (text.ok_or(Unrenderable::Template)?, shown));
     }
     built_in(desk, project, owed, shown.link)
 }
 
-fn stored(
+fn own(
     desk: &Desk<'_>,
     project: &Project,
     owed: &Owed,
@@ -88,9 +93,9 @@ fn stored(
         token: shown.token,
         link: shown.link,
         expires_in: expires_in(owed),
-        link_hosts: &project.settings.link_hosts_or(desk.public_url),
+        link_hosts: &project.link_hosts(desk.public_url),
     };
-    Ok(mail::stored::render(text, &values)?)
+    Ok(stored::render(text, &values)?)
 }
 
 fn built_in(
@@ -100,17 +105,10 @@ fn built_in(
     link: Option<&str>,
 ) -> Result<Rendered, Unrenderable> {
     let template = Template::from_name(&owed.template).ok_or(Unrenderable::Template)?;
-    let link = owed.token.as_ref().map(|token| token_link(desk, project, owed, token)).transpose()?;
     let (reason, by) = wording(owed);
     let forgot = format!("{}/p/{}/forgot-password", desk.public_url, project.slug);
-    let brand = &project.settings.brand;
     let content = Content {
-        project: Brand {
-            name: &project.name,
-            color: brand.color.as_deref().unwrap_or_default(),
-            logo_url: brand.logo_url.as_deref(),
-            footer: brand.footer.as_deref(),
-        },
+        project: brand(project),
         member: Person {
             first_name: owed.member.first_name.as_deref(),
             username: &owed.member.username,
@@ -124,8 +122,8 @@ fn built_in(
             limit: number_of(owed, "limit"),
             matched: text_of(owed, "matched"),
         },
-        link: link.as_deref(),
-        expires_in: owed.token.as_ref().and_then(|token| TimeDelta::from_std(token.lifetime).ok()),
+        link,
+        expires_in: expires_in(owed),
         forgot_link: FORGOT_PAGE.then_some(forgot.as_str()),
         at: owed.event.time,
     };
@@ -176,25 +174,41 @@ pub fn captured(owed: &Owed, mail: Rendered, integration: &Integration) -> Captu
     }
 }
 
+fn made(desk: &Desk<'_>, token: &OwedToken) -> Result<Token, Unrenderable> {
+    Token::make(desk.keys, &token.key_id, token.purpose, token.id).ok_or(Unrenderable::Key)
+}
+
 /// The automation's own link with the token in it, else the hosted page. Never made from a request.
-fn token_link(
-    desk: &Desk<'_>,
+pub(super) fn token_link(
+    public_url: &str,
     project: &Project,
-    owed: &Owed,
-    token: &OwedToken,
-) -> Result<String, Unrenderable> {
-    let made = Token::make(desk.keys, &token.key_id, token.purpose, token.id).ok_or(Unrenderable::Key)?;
-    let own = desk.catalogue.automations.get(&owed.automation_id).and_then(|one| one.link.as_deref());
-    if let Some(own) = own {
-        return Ok(link::fill(own, made.expose()));
+    (purpose, token): (Purpose, &str),
+    edition: Option<&Automation>,
+) -> String {
+    if let Some(own) = edition.and_then(|edition| edition.link.as_deref()) {
+        return link::fill(own, token);
     }
-    let page = match token.purpose {
+    let page = match purpose {
         Purpose::ResetPassword => "reset-password",
         Purpose::ChangeEmail => "confirm-email",
         Purpose::UndoEmailChange => "undo-email-change",
         Purpose::Notifications => "notifications",
     };
-    Ok(format!("{}/p/{}/{page}?token={}", desk.public_url, project.slug, made.expose()))
+    format!("{public_url}/p/{}/{page}?token={token}", project.slug)
+}
+
+fn brand(project: &Project) -> Brand<'_> {
+    let brand = &project.settings.brand;
+    Brand {
+        name: &project.name,
+        color: brand.color.as_deref().unwrap_or_default(),
+        logo_url: brand.logo_url.as_deref(),
+        footer: brand.footer.as_deref(),
+    }
+}
+
+fn expires_in(owed: &Owed) -> Option<TimeDelta> {
+    owed.token.as_ref().and_then(|token| TimeDelta::from_std(token.lifetime).ok())
 }
 
 fn wording(owed: &Owed) -> (Reason, By) {

@@ -6,15 +6,76 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 /// Elements that a body may have. What is not here could load something, hide something or leave the layout.
 const ELEMENTS: [&str; 44] = [
-    "a", "abbr", "address", "article", "b", "blockquote", "br", "center", "code", "dd", "del", "div", "dl", "dt",
-    "em", "font", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "li", "ol", "p", "pre", "s", "section",
-    "small", "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u",
+    "a",
+    "abbr",
+    "address",
+    "article",
+    "b",
+    "blockquote",
+    "br",
+    "center",
+    "code",
+    "dd",
+    "del",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "font",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "s",
+    "section",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "u",
 ];
 /// Of a list, written by hand often enough.
 const MORE: [&str; 3] = ["ul", "caption", "mark"];
 const ATTRIBUTES: [&str; 22] = [
-    "href", "src", "alt", "title", "style", "class", "width", "height", "align", "valign", "bgcolor", "color",
-    "border", "cellpadding", "cellspacing", "colspan", "rowspan", "dir", "lang", "role", "target", "rel",
+    "href",
+    "src",
+    "alt",
+    "title",
+    "style",
+    "class",
+    "width",
+    "height",
+    "align",
+    "valign",
+    "bgcolor",
+    "color",
+    "border",
+    "cellpadding",
+    "cellspacing",
+    "colspan",
+    "rowspan",
+    "dir",
+    "lang",
+    "role",
+    "target",
+    "rel",
 ];
 const EMPTY: [&str; 3] = ["br", "hr", "img"];
 /// Around a whole document: left out, since the layout has them.
@@ -35,9 +96,11 @@ pub(super) type Fault = (usize, String);
 pub(super) fn is_html(body: &str) -> bool {
     body.match_indices('<').any(|(at, _)| {
         let rest = body[at + 1..].strip_prefix('/').unwrap_or(&body[at + 1..]);
-        let name: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        let name: String =
+            rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
         let after = rest[name.len()..].chars().next();
-        let is_tag = is_element(&name) || ["html", "body", "head", "script", "style", "form", "iframe", "svg"].contains(&name.as_str());
+        let is_tag = is_element(&name)
+            || ["html", "body", "head", "script", "style", "form", "iframe", "svg"].contains(&name.as_str());
         (is_tag && after.is_none_or(|c| c.is_whitespace() || matches!(c, '>' | '/')))
             || rest.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("!doctype"))
     })
@@ -257,7 +320,11 @@ impl Reader<'_> {
             }
             let name = self.word().to_ascii_lowercase();
             if !ATTRIBUTES.contains(&name.as_str()) {
-                let what = if name.is_empty() { "what stands in the tag".to_owned() } else { format!("the attribute `{name}`") };
+                let what = if name.is_empty() {
+                    "what stands in the tag".to_owned()
+                } else {
+                    format!("the attribute `{name}`")
+                };
                 return Err((at, format!("{what} has no place in an e-mail")));
             }
             self.skip_space();
@@ -354,7 +421,13 @@ mod tests {
 
     #[test]
     fn a_body_with_a_tag_is_html_and_any_other_is_markdown() {
-        for body in ["<p>x</p>", "Hello <a href=\"x\">y</a>", "a<br/>b", "<!DOCTYPE html><p>x</p>", "<script>x</script>"] {
+        for body in [
+            "<p>x</p>",
+            "Hello <a href=\"x\">y</a>",
+            "a<br/>b",
+            "<!DOCTYPE html><p>x</p>",
+            "<script>x</script>",
+        ] {
             assert!(is_html(body), "{body}");
         }
         for body in ["a < b and b > a", "<https://a.example>", "# x", "1<2", "<3", ""] {
@@ -378,6 +451,9 @@ mod tests {
         ] {
             assert_eq!(html(body).unwrap_err().0, at, "{body}");
         }
-        assert_eq!(html("<html><head><title>x</title></head><body><p>x &amp; y</p></body></html>").unwrap().len(), 3);
+        assert_eq!(
+            html("<html><head><title>x</title></head><body><p>x &amp; y</p></body></html>").unwrap().len(),
+            3
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! The parts of a stored body made into the HTML and the text of a mail. Everything is written from what was read:
 //! nothing of the body is passed through. Must not know how the body was written.
 
-use super::stored_markup::{Fault, Part};
-use super::stored_url::resolved;
-use super::stored_value::{Bit, Kind, bits, plain};
-use super::wording;
+use super::markup::{Fault, Part};
+use super::url::resolved;
+use super::value::{Bit, Kind, bits, plain};
+use crate::mail::wording;
 
 const INK: &str = "color:#1b1f24;";
 const PARAGRAPH: &str = "margin:0 0 16px;color:#1b1f24;word-break:break-word;";
@@ -14,8 +14,27 @@ const CODE: &str = "margin:0 0 16px;white-space:pre-wrap;overflow-wrap:anywhere;
 
 /// Elements that stand by themselves in a text.
 const BLOCKS: [&str; 21] = [
-    "p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "tr", "blockquote", "pre", "hr",
-    "section", "article", "address", "center", "dl",
+    "p",
+    "div",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "ul",
+    "ol",
+    "li",
+    "table",
+    "tr",
+    "blockquote",
+    "pre",
+    "hr",
+    "section",
+    "article",
+    "address",
+    "center",
+    "dl",
 ];
 
 /// The two parts of a body.
@@ -26,7 +45,8 @@ pub(super) struct Output {
 
 /// Writes both parts. A fault names the octet of the body where its part starts.
 pub(super) fn write(parts: &[Part], link_hosts: &[String]) -> Result<Output, Fault> {
-    let mut writer = Writer { link_hosts, html: String::new(), text: Text::default(), links: Vec::new(), pre: 0 };
+    let mut writer =
+        Writer { link_hosts, html: String::new(), text: Text::default(), links: Vec::new(), pre: 0 };
     for part in parts {
         writer.part(part)?;
     }
@@ -45,9 +65,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn part(&mut self, part: &Part) -> Result<(), Fault> {
         match part {
-            Part::Open { name, attributes, at } => {
-                self.open(name, attributes).map_err(|(attribute, what)| (*at, format!("`{attribute}` {what}")))
-            }
+            Part::Open { name, attributes, at } => self
+                .open(name, attributes)
+                .map_err(|(attribute, what)| (*at, format!("`{attribute}` {what}"))),
             Part::Close { name } => {
                 self.close(name);
                 Ok(())
@@ -112,7 +132,8 @@ impl Writer<'_> {
             let rest = &text[from..];
             let space: usize = rest.chars().take_while(|c| c.is_whitespace()).map(char::len_utf8).sum();
             self.plain(&rest[..space]);
-            let word: usize = rest[space..].chars().take_while(|c| !c.is_whitespace()).map(char::len_utf8).sum();
+            let word: usize =
+                rest[space..].chars().take_while(|c| !c.is_whitespace()).map(char::len_utf8).sum();
             self.word(&rest[space..space + word]).map_err(|what| (from + space, what))?;
             from += space + word;
         }
@@ -123,7 +144,10 @@ impl Writer<'_> {
         let has_secret = bits(word).iter().any(|bit| matches!(bit, Bit::Value(kind, _) if kind.is_secret()));
         let start = ["https://", "http://"].iter().filter_map(|scheme| word.find(scheme)).min();
         if let Some(start) = start {
-            let end = word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '\'', '"', '*']).len().max(start);
+            let end = word
+                .trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '\'', '"', '*'])
+                .len()
+                .max(start);
             return match resolved(&word[start..end], self.link_hosts) {
                 Ok(_) if !self.links.is_empty() => {
                     self.plain(word);

@@ -1,10 +1,15 @@
 //! Stored e-mails: checked when they are saved, rendered within limits into the compiled layout.
 //!
 //! 1. The engine makes text of the template; each value goes through as letters between two marks
-//!    (`stored_value`). 2. Markdown or HTML is read into parts (`stored_markup`). 3. The parts are written anew,
-//!    every URL checked (`stored_output`, `stored_url`). 4. The layout goes around them.
+//!    (`value`). 2. Markdown or HTML is read into parts (`markup`). 3. The parts are written anew,
+//!    every URL checked (`output`, `url`). 4. The layout goes around them.
 //!
 //! Must not know which automation a text is of, or how it is sent.
+
+mod markup;
+mod output;
+mod url;
+mod value;
 
 use std::sync::LazyLock;
 
@@ -12,18 +17,18 @@ use askama::Template as _;
 use chrono::TimeDelta;
 use minijinja::{Environment, Value};
 
-use super::brand::{Brand, Look};
-use super::stored_markup::{self, Part, is_html};
-use super::stored_output::{self, Output};
-use super::stored_value::{self, Kind, encoded, plain};
-use super::templates::Rendered;
-use super::wording;
 use crate::domain::catalogue::Text;
 use crate::domain::dispatch::{Addressee, Facts};
 use crate::domain::language::{self, Piece, Places, TEMPLATE_FUEL, Wrong, check_template};
 use crate::domain::names::{
     LINK_MARK, MARKS, Place, Placeholder, Scope, TOKEN_MARK, event_value, member_value, project_value,
 };
+use crate::mail::brand::{Brand, Look};
+use crate::mail::templates::Rendered;
+use crate::mail::wording;
+use markup::{Part, is_html};
+use output::Output;
+use value::{Kind, encoded, plain};
 
 /// The longest subject and body as they are stored, in octets.
 const LONGEST_SUBJECT: usize = 500;
@@ -77,7 +82,7 @@ pub enum StoredError {
 /// Conditions have an engine of their own: this one shows values only encoded.
 static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut engine = language::engine(TEMPLATE_FUEL);
-    engine.set_formatter(|out, _, value| out.write_str(&stored_value::of(value)).map_err(minijinja::Error::from));
+    engine.set_formatter(|out, _, value| out.write_str(&value::of(value)).map_err(minijinja::Error::from));
     engine
 });
 
@@ -107,14 +112,19 @@ fn check_body(body: &str, purposes: &Purposes<'_>) -> Result<(), Wrong> {
     let source = language::plain(body);
     let scope = Scope { event_type: purposes.event_type, place: Place::Body, token: purposes.token };
     let pieces = check_template(&source, &scope)?;
-    let is_carried = pieces.iter().any(|piece| matches!(piece, Piece::Value { of: Some(of), .. } if of.is_secret()));
+    let is_carried =
+        pieces.iter().any(|piece| matches!(piece, Piece::Value { of: Some(of), .. } if of.is_secret()));
     if purposes.token && !is_carried {
-        return Err(Wrong::at(body, 0, "shows neither `{{ token }}` nor `{{ link }}`, though a token is issued"));
+        return Err(Wrong::at(
+            body,
+            0,
+            "shows neither `{{ token }}` nor `{{ link }}`, though a token is issued",
+        ));
     }
     let (flat, places) = flat(&pieces);
-    let wrong = |(at, what): stored_markup::Fault| Wrong::at(&source, places.of(at), what);
+    let wrong = |(at, what): markup::Fault| Wrong::at(&source, places.of(at), what);
     let parts = read(&flat, is_html(body)).map_err(wrong)?;
-    stored_output::write(&parts, purposes.link_hosts).map(drop).map_err(wrong)
+    output::write(&parts, purposes.link_hosts).map(drop).map_err(wrong)
 }
 
 fn sound(text: &str, longest: usize) -> Result<(), Wrong> {
@@ -154,8 +164,8 @@ fn flat(pieces: &[Piece<'_>]) -> (String, Places) {
     (flat, places)
 }
 
-fn read(body: &str, is_html: bool) -> Result<Vec<Part>, stored_markup::Fault> {
-    if is_html { stored_markup::html(body) } else { Ok(stored_markup::markdown(body)) }
+fn read(body: &str, is_html: bool) -> Result<Vec<Part>, markup::Fault> {
+    if is_html { markup::html(body) } else { Ok(markup::markdown(body)) }
 }
 
 /// Renders both parts of a stored e-mail.
@@ -167,9 +177,10 @@ pub fn render(text: &Text, values: &Values<'_>) -> Result<Rendered, StoredError>
         return Err(StoredError::TooLong);
     }
     let parts = read(&body, is_html(&text.body)).map_err(|(_, what)| StoredError::Body(what))?;
-    let output = stored_output::write(&parts, values.link_hosts).map_err(|(_, what)| StoredError::Body(what))?;
+    let output = output::write(&parts, values.link_hosts).map_err(|(_, what)| StoredError::Body(what))?;
     let look = Look::of(&values.project);
-    let subject = wording::one_line(&plain(&subject), LONGEST_SENT_SUBJECT).unwrap_or_else(|| look.name.clone());
+    let subject =
+        wording::one_line(&plain(&subject), LONGEST_SENT_SUBJECT).unwrap_or_else(|| look.name.clone());
     laid_out(subject, &output, look, values.email)
 }
 
@@ -193,7 +204,7 @@ impl Values<'_> {
         all.extend(self.token.map(|token| ("token", Value::from(format!("{TOKEN_MARK}{token}")))));
         all.extend(self.link.map(|link| ("link", Value::from(format!("{LINK_MARK}{link}")))));
         all.extend(self.expires_in.map(|left| ("expires_in", Value::from(wording::duration(left)))));
-        all.into_iter().collect()
+        Value::from_pairs(all)
     }
 }
 
@@ -226,3 +237,6 @@ fn laid_out(subject: String, output: &Output, look: Look<'_>, email: &str) -> Re
     let text = wording::wrap(&StoredText { m: &view }.render()?).replacen(BODY, output.text.trim_end(), 1);
     Ok(Rendered { subject: view.subject, text, html })
 }
+
+#[cfg(test)]
+mod tests;

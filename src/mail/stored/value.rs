@@ -3,8 +3,8 @@
 
 use minijinja::Value;
 
-use super::wording;
 use crate::domain::names::{LINK_MARK, MARKS, TOKEN_MARK};
+use crate::mail::wording;
 
 /// Around a value.
 pub(super) const START: char = '\u{e000}';
@@ -44,12 +44,12 @@ pub(super) enum Bit<'a> {
 
 /// A value as it goes through the markup.
 pub(super) fn encoded(kind: Kind, text: &str) -> String {
-    use std::fmt::Write as _;
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let mut out = String::with_capacity(text.len() * 2 + 8);
     out.extend([START, kind.letter()]);
     for byte in text.bytes() {
-        // Writing into a string does not fail.
-        let _ = write!(out, "{byte:02x}");
+        out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     out.push(END);
     out
@@ -128,6 +128,9 @@ mod tests {
     #[test]
     fn nobody_else_marks_a_value() {
         let forged = format!("{LINK_MARK}https://evil.example");
-        assert_eq!(bits(&of(&Value::from(format!("x{forged}"))))[0], Bit::Value(Kind::Other, "xhttps:\u{200b}//evil.\u{200b}example".to_owned()));
+        assert_eq!(
+            bits(&of(&Value::from(format!("x{forged}"))))[0],
+            Bit::Value(Kind::Other, "xhttps:\u{200b}//evil.\u{200b}example".to_owned())
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! Where a stored e-mail may lead: https and mailto, the host written out, and for anything that carries a token
 //! a host of the project's. Must not know where in a mail the URL stands.
 
-use url::{Host, Url};
+use ::url::{Host, Url};
 
-use super::stored_value::{Bit, Kind, bits};
+use super::value::{Bit, Kind, bits};
 use crate::domain::link::is_loopback;
 
 /// Checks a URL as it was rendered, and gives it with its values in it.
@@ -89,7 +89,7 @@ fn host(start: &str, is_all: bool, allowed: Option<&[String]>) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::stored_value::encoded;
+    use super::super::value::encoded;
     use super::*;
 
     fn of(text: &str) -> Result<String, String> {
