@@ -21,6 +21,16 @@ pub struct Condition {
     compiled: Option<Arc<Expression<'static, 'static>>>,
 }
 
+/// What a condition is asked about.
+pub struct Told<'a> {
+    pub event: &'a Facts,
+    /// Of the automation: an event can be more than its own type.
+    pub event_type: &'a str,
+    pub member: &'a Addressee,
+    /// Name and slug.
+    pub project: (&'a str, &'a str),
+}
+
 /// Why a condition says neither yes nor no.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -50,12 +60,12 @@ impl Condition {
     }
 
     /// Whether it holds.
-    pub fn holds(&self, event: &Facts, member: &Addressee, project: (&str, &str)) -> Result<bool, Undecided> {
+    pub fn holds(&self, told: &Told<'_>) -> Result<bool, Undecided> {
         let compiled = self.compiled.as_ref().ok_or_else(|| Undecided("it cannot be read".to_owned()))?;
         let context = minijinja::Value::from_pairs([
-            ("event", event_value(event)),
-            ("member", member_value(member)),
-            ("project", project_value(project.0, project.1)),
+            ("event", event_value(told.event, told.event_type)),
+            ("member", member_value(told.member)),
+            ("project", project_value(told.project.0, told.project.1)),
         ]);
         compiled.eval(context).map(|value| value.is_true()).map_err(|error| Undecided(error.to_string()))
     }
@@ -84,7 +94,8 @@ mod tests {
     fn holds(source: &str, data: serde_json::Value, is_admin: bool) -> bool {
         let facts = Facts { kind: RESET.to_owned(), time: chrono::DateTime::UNIX_EPOCH, data };
         let member = Addressee { username: "elon".to_owned(), is_admin, ..Addressee::default() };
-        Condition::parse(source, RESET).unwrap().holds(&facts, &member, ("Acme", "acme")).unwrap()
+        let told = Told { event: &facts, event_type: RESET, member: &member, project: ("Acme", "acme") };
+        Condition::parse(source, RESET).unwrap().holds(&told).unwrap()
     }
 
     #[test]

@@ -123,10 +123,11 @@ fn known(root: &str, field: Option<&str>, all: &[&str], depth: usize) -> Result<
     }
 }
 
-/// `event`: the data, with what is optional filled in.
-pub fn event_value(facts: &Facts) -> Value {
+/// `event`: the data, with what is optional filled in. `event_type` is the automation's: an `account.updated` that
+/// moves a member is an `account.email-changed` as well.
+pub fn event_value(facts: &Facts, event_type: &str) -> Value {
     let mut map: BTreeMap<String, Value> = BTreeMap::new();
-    for field in event_fields(&facts.kind).unwrap_or_default() {
+    for field in event_fields(event_type).unwrap_or_default() {
         map.insert((*field).to_owned(), Value::from(()));
     }
     map.insert("type".to_owned(), facts.kind.as_str().into());
@@ -137,8 +138,12 @@ pub fn event_value(facts: &Facts) -> Value {
     for (name, value) in facts.data.as_object().into_iter().flatten().take(LONGEST_LIST) {
         map.insert(shown(name), value_of(value, 0));
         if name == "email" && !facts.data.get("member").is_some_and(serde_json::Value::is_string) {
-            map.insert("member".to_owned(), value_of(value, 0));
+            map.entry("member".to_owned()).and_modify(|member| *member = value_of(value, 0));
         }
+    }
+    if event_type != facts.kind && !facts.data.get("new_email").is_some_and(serde_json::Value::is_string) {
+        let new = facts.data.get("email").map_or_else(|| Value::from(()), |email| value_of(email, 0));
+        map.entry("new_email".to_owned()).and_modify(|value| *value = new);
     }
     Value::from_pairs(map)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lettre::message::Mailbox;
 
-use crate::domain::catalogue::{Automation, Catalogue, Integration, Project, STORED, Text};
+use crate::domain::catalogue::{Automation, Catalogue, Integration, Project, STORED};
 use crate::domain::change::{Change, ChangedBy, ResetReason};
 use crate::domain::dispatch::{Owed, OwedToken};
 use crate::domain::keys::Keyring;
@@ -72,8 +72,7 @@ pub(super) fn as_told(
     (edition, shown): (Option<&Automation>, Shown<'_>),
 ) -> Result<Rendered, Unrenderable> {
     if owed.template == STORED {
-        let text = edition.and_then(|edition| edition.text(owed.member.locale.as_deref()));
-        return own(desk, project, owed, (text.ok_or(Unrenderable::Template)?, shown));
+        return own(desk, project, owed, (edition.ok_or(Unrenderable::Template)?, shown));
     }
     built_in(desk, project, owed, shown.link)
 }
@@ -82,13 +81,15 @@ fn own(
     desk: &Desk<'_>,
     project: &Project,
     owed: &Owed,
-    (text, shown): (&Text, Shown<'_>),
+    (edition, shown): (&Automation, Shown<'_>),
 ) -> Result<Rendered, Unrenderable> {
+    let text = edition.text(owed.member.locale.as_deref()).ok_or(Unrenderable::Template)?;
     let values = Values {
         project: brand(project),
         slug: &project.slug,
         member: &owed.member,
         event: &owed.event,
+        event_type: &edition.event_type,
         email: &owed.recipient,
         token: shown.token,
         link: shown.link,
@@ -221,6 +222,8 @@ fn wording(owed: &Owed) -> (Reason, By) {
                 ResetReason::Forced => Reason::Forced,
             }
         }
+        // Whoever becomes an administrator needs a stronger password.
+        Ok(Change::AdministratorGranted(_)) => reason = Reason::Forced,
         Ok(Change::PasswordChanged(_, changed)) => {
             by = match changed {
                 ChangedBy::Member => By::Member,

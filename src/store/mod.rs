@@ -16,6 +16,8 @@ macro_rules! query_files {
             texts.$choose
         }
 
+        #[path = "absences.rs"]
+        pub mod absences;
         #[path = "audit.rs"]
         pub mod audit;
         #[path = "automations.rs"]
@@ -24,6 +26,8 @@ macro_rules! query_files {
         pub mod captures;
         #[path = "catalogue.rs"]
         pub mod catalogue;
+        #[path = "dead.rs"]
+        pub mod dead;
         #[path = "dispatches.rs"]
         pub mod dispatches;
         #[path = "events.rs"]

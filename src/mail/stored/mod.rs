@@ -58,6 +58,8 @@ pub struct Values<'a> {
     pub slug: &'a str,
     pub member: &'a Addressee,
     pub event: &'a Facts,
+    /// Of the automation.
+    pub event_type: &'a str,
     /// Whom the mail goes to.
     pub email: &'a str,
     pub token: Option<&'a str>,
@@ -196,14 +198,22 @@ impl Values<'_> {
     fn context(&self) -> Value {
         let email = crate::domain::names::shown(self.email);
         let mut all = vec![
-            ("event", event_value(self.event)),
+            ("event", event_value(self.event, self.event_type)),
             ("member", member_value(self.member)),
             ("project", project_value(self.project.name, self.slug)),
             ("email", Value::from(email)),
         ];
-        all.extend(self.token.map(|token| ("token", Value::from(format!("{TOKEN_MARK}{token}")))));
-        all.extend(self.link.map(|link| ("link", Value::from(format!("{LINK_MARK}{link}")))));
-        all.extend(self.expires_in.map(|left| ("expires_in", Value::from(wording::duration(left)))));
+        // Of two mails of one event perhaps one carries no token: there these are empty.
+        let marked = |mark: char, text: Option<&str>| {
+            text.map_or_else(|| Value::from(()), |text| Value::from(format!("{mark}{text}")))
+        };
+        let left =
+            self.expires_in.map_or_else(|| Value::from(()), |left| Value::from(wording::duration(left)));
+        all.extend([
+            ("token", marked(TOKEN_MARK, self.token)),
+            ("link", marked(LINK_MARK, self.link)),
+            ("expires_in", left),
+        ]);
         Value::from_pairs(all)
     }
 }
