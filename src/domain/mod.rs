@@ -9,6 +9,7 @@ pub mod condition;
 pub mod dispatch;
 pub mod duration;
 pub mod event;
+mod grammar;
 pub mod id;
 pub mod keys;
 pub mod language;

@@ -140,15 +140,8 @@ impl Carrier {
             public_url: &self.post.public_url,
             now,
         };
-        let edition = match self.post.editions.of(&self.post.store, &catalogue, owed).await {
-            Ok(edition) => edition,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "an automation's version could not be read yet"
-                );
-                return Ending::released(Some(now + LONG_IN_HAND));
-            }
+        let Ok(edition) = self.post.editions.of(&self.post.store, &catalogue, owed).await else {
+            return Ending::released(Some(now + LONG_IN_HAND));
         };
         let mail = match render::parts(&desk, owed, edition.as_deref()) {
             Ok(mail) => mail,

@@ -32,11 +32,13 @@ impl Editions {
         if let Some(kept) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Some(kept.clone()));
         }
-        let mut c = store.read().await?;
-        let Some(found) = db!(c, automations::version(owed.project_id, key.0, key.1))? else {
-            return Ok(newest.cloned());
-        };
-        let found = Arc::new(found);
+        let found = read(store, owed).await.inspect_err(|error| {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "an automation's version could not be read yet"
+            );
+        })?;
+        let Some(found) = found.map(Arc::new) else { return Ok(newest.cloned()) };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MOST {
             kept.clear();
@@ -44,4 +46,9 @@ impl Editions {
         kept.insert(key, found.clone());
         Ok(Some(found))
     }
+}
+
+async fn read(store: &Store, owed: &Owed) -> Result<Option<Automation>, StoreError> {
+    let mut c = store.read().await?;
+    db!(c, automations::version(owed.project_id, owed.automation_id, owed.automation_version))
 }

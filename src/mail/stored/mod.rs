@@ -6,8 +6,10 @@
 //!
 //! Must not know which automation a text is of, or how it is sent.
 
+mod html;
 mod markup;
 mod output;
+mod text;
 mod url;
 mod value;
 
@@ -26,7 +28,8 @@ use crate::domain::names::{
 use crate::mail::brand::{Brand, Look};
 use crate::mail::templates::Rendered;
 use crate::mail::wording;
-use markup::{Part, is_html};
+use html::is_html;
+use markup::Part;
 use output::Output;
 use value::{Kind, encoded, plain};
 
@@ -167,7 +170,7 @@ fn flat(pieces: &[Piece<'_>]) -> (String, Places) {
 }
 
 fn read(body: &str, is_html: bool) -> Result<Vec<Part>, markup::Fault> {
-    if is_html { markup::html(body) } else { Ok(markup::markdown(body)) }
+    if is_html { html::read(body) } else { Ok(markup::markdown(body)) }
 }
 
 /// Renders both parts of a stored e-mail.

@@ -2,40 +2,15 @@
 //! nothing of the body is passed through. Must not know how the body was written.
 
 use super::markup::{Fault, Part};
+use super::text::Text;
 use super::url::resolved;
 use super::value::{Bit, Kind, bits, plain};
-use crate::mail::wording;
 
 const INK: &str = "color:#1b1f24;";
 const PARAGRAPH: &str = "margin:0 0 16px;color:#1b1f24;word-break:break-word;";
 const HEADING: &str = "margin:0 0 16px;font-size:20px;line-height:1.25;font-weight:700;color:#1b1f24;";
 const LINK: &str = "color:#0b57d0;overflow-wrap:anywhere;";
 const CODE: &str = "margin:0 0 16px;white-space:pre-wrap;overflow-wrap:anywhere;";
-
-/// Elements that stand by themselves in a text.
-const BLOCKS: [&str; 21] = [
-    "p",
-    "div",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "ul",
-    "ol",
-    "li",
-    "table",
-    "tr",
-    "blockquote",
-    "pre",
-    "hr",
-    "section",
-    "article",
-    "address",
-    "center",
-    "dl",
-];
 
 /// The two parts of a body.
 pub(super) struct Output {
@@ -257,100 +232,4 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// The text part while it is written: lines, with an empty one between paragraphs.
-#[derive(Default)]
-struct Text {
-    out: String,
-    /// Numbers of the lists that are open; `None`: one with dots.
-    lists: Vec<Option<usize>>,
-}
-
-impl Text {
-    fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    fn say(&mut self, text: &str, is_kept: bool) {
-        if is_kept {
-            self.out.push_str(text);
-            return;
-        }
-        for c in text.chars() {
-            let is_space = c.is_whitespace() && c != '\u{a0}';
-            if !is_space {
-                self.out.push(c);
-            } else if !self.out.is_empty() && !self.out.ends_with([' ', '\n']) {
-                self.out.push(' ');
-            }
-        }
-    }
-
-    fn paragraph(&mut self) {
-        let end = self.out.trim_end_matches([' ', '\n']).len();
-        // The mark of a list's item is no paragraph yet.
-        if self.out.ends_with("- ") || self.out.ends_with(". ") {
-            return;
-        }
-        self.out.truncate(end);
-        if !self.out.is_empty() {
-            self.out.push_str("\n\n");
-        }
-    }
-
-    fn open(&mut self, name: &str, attributes: &[(String, String)]) {
-        if BLOCKS.contains(&name) {
-            self.paragraph();
-        }
-        match name {
-            "ul" => self.lists.push(None),
-            "ol" => self.lists.push(Some(0)),
-            "br" => self.out.push('\n'),
-            "td" | "th" => self.say(" ", false),
-            "img" => {
-                let alt = attributes.iter().find(|(attribute, _)| attribute == "alt");
-                alt.into_iter().for_each(|(_, alt)| self.say(&plain(alt), false));
-            }
-            "li" => match self.lists.last_mut() {
-                Some(Some(number)) => {
-                    *number += 1;
-                    self.out.push_str(&format!("{number}. "));
-                }
-                _ => self.out.push_str("- "),
-            },
-            _ => {}
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        if matches!(name, "ul" | "ol") {
-            self.lists.pop();
-        }
-        if BLOCKS.contains(&name) {
-            self.paragraph();
-        }
-    }
-
-    /// Where the link leads, after its text, unless that says so.
-    fn link(&mut self, href: &str, start: usize) {
-        let said = self.out.get(start..).unwrap_or_default().trim();
-        let target = href.strip_prefix("mailto:").unwrap_or(href);
-        if said.is_empty() {
-            self.out.push_str(target);
-        } else if said != target && !href.is_empty() {
-            self.out.push_str(&format!(": {target}"));
-            self.out.push('\n');
-        }
-    }
-
-    fn end(self) -> String {
-        let lines = self.out.trim().lines().map(|line| match line.trim() {
-            "" => String::new(),
-            _ => wording::wrap(line.trim_end()).trim_end().to_owned(),
-        });
-        let mut text = lines.collect::<Vec<_>>().join("\n");
-        text.push('\n');
-        text
-    }
 }
