@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::event_type::EventType;
 use super::id::{AutomationId, IntegrationId, ProjectId};
 pub use super::settings::{Brand, Rate, Settings};
 use super::token::Purpose;
@@ -43,6 +44,8 @@ pub struct Project {
     pub paused: bool,
     /// Enabled and disabled ones, by event type, in the order of their names.
     pub automations: HashMap<String, Vec<Arc<Automation>>>,
+    /// Registered beyond the built-in ones, by name.
+    pub event_types: HashMap<String, EventType>,
 }
 
 impl Project {
