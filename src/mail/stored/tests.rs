@@ -257,6 +257,14 @@ fn bombs() -> Vec<String> {
     ]
 }
 
+/// What this thread has spent: other tests run beside this one. Where the system does not tell, the time.
+fn spent() -> Duration {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
+}
+
 #[test]
 fn bombs_are_stopped_within_50_ms() {
     let list: Vec<u32> = (0..100_000).collect();
@@ -273,15 +281,12 @@ fn bombs_are_stopped_within_50_ms() {
     for (number, bomb) in bombs.iter().enumerate() {
         let text = text("x", bomb);
         let best = |work: &dyn Fn()| {
-            // Other tests run beside this one: the best of five is what it takes.
-            (0..5)
-                .map(|_| {
-                    let start = Instant::now();
-                    work();
-                    start.elapsed()
-                })
-                .min()
-                .unwrap()
+            let takes = |()| {
+                let start = spent();
+                work();
+                spent().saturating_sub(start)
+            };
+            (0..3).map(|_| takes(())).min().unwrap()
         };
         let checked = best(&|| drop(check(&text, &purposes)));
         let made = best(&|| drop(rendered(&text, &member, &event)));
