@@ -7,9 +7,11 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta};
 
 use super::output;
-use crate::mail::templates::{Brand, By, Content, Person, Reason, Template, render};
+use crate::mail::templates::{AutoReplies, Brand, By, Content, Person, Reason, Template, render};
 
 const LINK: &str = "https://app.acme.example/reset?token=c2FtcGxlLXRva2VuLXdoaWNoLWRvZXMtbm90aGluZy1hdC1hbGw";
+/// The address that an account is to have.
+const NEW: &str = "elon@new.example";
 /// 2026-11-24 18:30 UTC: any fixed time, so that two runs write the same.
 const AT: DateTime<chrono::Utc> = DateTime::from_timestamp_nanos(1_795_545_000_000_000_000);
 
@@ -55,7 +57,24 @@ fn variants() -> Vec<(&'static str, Template, Content<'static>)> {
         ("change-password", Template::ChangePassword, change(By::Member)),
         ("change-password.admin", Template::ChangePassword, change(By::Admin)),
         ("change-password.reset", Template::ChangePassword, change(By::Reset)),
+        ("change-email-confirm", Template::ChangeEmailConfirm, moved(NEW, 60)),
+        ("change-email", Template::ChangeEmail, moved("elon@example.com", 7 * 24 * 60)),
+        ("change-email.new", Template::ChangeEmail, moved(NEW, 0)),
+        ("out-of-office-warning", Template::OutOfOfficeWarning, away(1)),
+        ("out-of-office-change", Template::OutOfOfficeChange, away(2)),
     ]
+}
+
+/// A mail about a new address, to one of the two, with a link of so many minutes.
+fn moved(to: &'static str, minutes: i64) -> Content<'static> {
+    let expires_in = Some(TimeDelta::minutes(minutes));
+    let member = Person { email: to, ..sample().member };
+    Content { member, new_email: Some(NEW), expires_in, ..sample() }
+}
+
+fn away(count: u32) -> Content<'static> {
+    let auto_replies = AutoReplies { count: Some(count), limit: Some(2), matched: Some("out of the office") };
+    Content { auto_replies, expires_in: Some(TimeDelta::days(30)), ..sample() }
 }
 
 fn sample() -> Content<'static> {
@@ -69,6 +88,8 @@ fn sample() -> Content<'static> {
         member: Person { first_name: Some("Elon"), username: "elon", email: "elon@example.com" },
         reason: Reason::Member,
         by: By::Member,
+        new_email: None,
+        auto_replies: AutoReplies::default(),
         link: Some(LINK),
         expires_in: Some(TimeDelta::minutes(30)),
         forgot_link: Some("https://mail.acme.example/p/acme/forgot-password"),

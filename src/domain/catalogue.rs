@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event_type::EventType;
 use super::id::{AutomationId, IntegrationId, ProjectId};
-pub use super::settings::{Brand, Settings};
+pub use super::settings::{Brand, Rate, Settings};
 use super::token::Purpose;
 
 /// How old an event may be for a mail: 2 h where a token is issued.
@@ -38,6 +39,8 @@ pub struct Project {
     pub paused: bool,
     /// Enabled and disabled ones, by event type, in the order of their names.
     pub automations: HashMap<String, Vec<Arc<Automation>>>,
+    /// Registered beyond the built-in ones, by name.
+    pub event_types: HashMap<String, EventType>,
 }
 
 /// A stored rule.
@@ -76,8 +79,17 @@ pub struct Integration {
     pub sender: String,
     pub reply_to: Option<String>,
     pub connections: u16,
+    /// At most so many mails in one worker.
+    pub rate: Option<Rate>,
+    /// RFC 3834's header.
     pub auto_submitted: bool,
+    /// The address of the envelope sender, which names its dispatch.
+    pub return_path: Option<String>,
+    /// The address of Reply-To, which names its dispatch; a person's reply is passed on to `reply_to`.
+    pub reply_path: Option<String>,
     pub paused: bool,
+    /// Out of use; dispatches that name it are still sent.
+    pub retired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +128,7 @@ pub struct BuiltIn {
 }
 
 /// The built-in automations, one for each event type that has a built-in e-mail.
-pub const BUILT_IN: [BuiltIn; 2] = [
+pub const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "Reset password",
         event_type: "account.password-reset-requested",
@@ -128,5 +140,35 @@ pub const BUILT_IN: [BuiltIn; 2] = [
         event_type: "account.password-changed",
         template: "change-password",
         purpose: None,
+    },
+    BuiltIn {
+        name: "Confirm e-mail address",
+        event_type: "account.email-change-requested",
+        template: "change-email-confirm",
+        purpose: Some(Purpose::ChangeEmail),
+    },
+    BuiltIn {
+        name: "E-mail address changed",
+        event_type: "account.email-changed",
+        template: "change-email",
+        purpose: Some(Purpose::UndoEmailChange),
+    },
+    BuiltIn {
+        name: "Administrator granted",
+        event_type: "account.administrator-granted",
+        template: "reset-password-confirm",
+        purpose: Some(Purpose::ResetPassword),
+    },
+    BuiltIn {
+        name: "Out of office",
+        event_type: "account.out-of-office-warned",
+        template: "out-of-office-warning",
+        purpose: Some(Purpose::Notifications),
+    },
+    BuiltIn {
+        name: "On vacation",
+        event_type: "account.on-vacation",
+        template: "out-of-office-change",
+        purpose: Some(Purpose::Notifications),
     },
 ];

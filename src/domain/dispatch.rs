@@ -95,6 +95,8 @@ pub struct Owed {
     pub received_at: DateTime<Utc>,
     /// When it came into this worker's hands.
     pub taken_at: DateTime<Utc>,
+    /// The publisher's trace.
+    pub traceparent: Option<String>,
 }
 
 /// What the mail says about the event.

@@ -80,8 +80,14 @@ ids! {
     AutomationId = "aut",
     /// A way to send.
     IntegrationId = "int",
+    /// A refused message in the dead queue.
+    DeadMessageId = "msg",
     /// An API key (not the key itself).
     ApiKeyId = "key",
+    /// A row of the audit.
+    AuditId = "aud",
+    /// Who may use the console.
+    OperatorId = "opr",
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ struct SubKeys {
     tokens: [u8; 32],
     sealing: [u8; 32],
     origins: [u8; 32],
+    fingerprints: [u8; 32],
 }
 
 impl SubKeys {
@@ -73,19 +74,25 @@ impl SubKeys {
             tokens: expand("tokens"),
             sealing: expand("sealing"),
             origins: expand("origins"),
+            fingerprints: expand("fingerprints"),
         }
     }
 
     fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
-        let mut mac = hmac(&self.tokens);
-        for part in [purpose.as_bytes(), id] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
         let mut short = [0; MAC_LENGTH];
-        short.copy_from_slice(&mac.finalize().into_bytes()[..MAC_LENGTH]);
+        short.copy_from_slice(&mac_of(&self.tokens, &[purpose.as_bytes(), id])[..MAC_LENGTH]);
         short
     }
+}
+
+/// The MAC of texts, each with its length, so that no two lists run into each other.
+fn mac_of(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = hmac(key);
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
@@ -115,6 +122,11 @@ impl Keyring {
     /// Whether a presented MAC is right under any key, compared in constant time.
     pub fn is_token_mac(&self, purpose: &str, id: &[u8], mac: &[u8]) -> bool {
         self.all().any(|keys| keys.token_mac(purpose, id).ct_eq(mac).into())
+    }
+
+    /// What stands for texts that must not be stored, such as a body with a password in it.
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
+        mac_of(&self.current.fingerprints, parts)
     }
 
     /// The keys that prove where a message in the dead queue came from: the one that signs, then older ones.

@@ -9,6 +9,7 @@ pub mod handshake;
 mod link;
 pub mod message;
 pub mod network;
+mod parts;
 pub mod reply;
 pub mod server;
 pub mod templates;

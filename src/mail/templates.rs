@@ -2,12 +2,11 @@
 //!
 //! Must not know where a link comes from, to whom a mail goes, or how it is sent.
 
-use askama::Template as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use super::brand::Brand;
 use super::brand::Look;
-use super::wording;
+use super::{parts, wording};
 
 /// Octets of an address (RFC 5321, 4.5.3.1.3).
 const LONGEST_ADDRESS: usize = 254;
@@ -17,16 +16,33 @@ const LONGEST_ADDRESS: usize = 254;
 pub enum Template {
     ResetPasswordConfirm,
     ChangePassword,
+    /// To the new address.
+    ChangeEmailConfirm,
+    /// To the former and to the new address.
+    ChangeEmail,
+    OutOfOfficeWarning,
+    OutOfOfficeChange,
 }
 
 impl Template {
-    pub const ALL: [Self; 2] = [Self::ResetPasswordConfirm, Self::ChangePassword];
+    pub const ALL: [Self; 6] = [
+        Self::ResetPasswordConfirm,
+        Self::ChangePassword,
+        Self::ChangeEmailConfirm,
+        Self::ChangeEmail,
+        Self::OutOfOfficeWarning,
+        Self::OutOfOfficeChange,
+    ];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ResetPasswordConfirm => "reset-password-confirm",
             Self::ChangePassword => "change-password",
+            Self::ChangeEmailConfirm => "change-email-confirm",
+            Self::ChangeEmail => "change-email",
+            Self::OutOfOfficeWarning => "out-of-office-warning",
+            Self::OutOfOfficeChange => "out-of-office-change",
         }
     }
 
@@ -60,7 +76,18 @@ pub enum By {
 pub struct Person<'a> {
     pub first_name: Option<&'a str>,
     pub username: &'a str,
+    /// Where the mail goes: of two that tell of a changed address, one goes to the former.
     pub email: &'a str,
+}
+
+/// The automatic replies that came from a member, one after the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AutoReplies<'a> {
+    pub count: Option<u32>,
+    /// With so many the member is taken to be on vacation.
+    pub limit: Option<u32>,
+    /// What the last one was known by. Out of a stranger's mail, so not to be trusted.
+    pub matched: Option<&'a str>,
 }
 
 /// Everything a built-in e-mail may show.
@@ -72,6 +99,9 @@ pub struct Content<'a> {
     pub member: Person<'a>,
     pub reason: Reason,
     pub by: By,
+    /// The address that the account is to have, or has now.
+    pub new_email: Option<&'a str>,
+    pub auto_replies: AutoReplies<'a>,
     /// The link with the token, for e-mails that carry one.
     pub link: Option<&'a str>,
     /// How long the token is valid, counted from the attempt.
@@ -107,62 +137,76 @@ pub enum RenderError {
 /// Renders all parts of a built-in e-mail.
 pub fn render(template: Template, content: &Content<'_>) -> Result<Rendered, RenderError> {
     let view = View::new(template, content)?;
-    let m = &view;
-    let (subject, text, html) = match template {
-        Template::ResetPasswordConfirm => (
-            ResetPasswordConfirmSubject { m }.render()?,
-            ResetPasswordConfirmText { m }.render()?,
-            ResetPasswordConfirmHtml { m }.render()?,
-        ),
-        Template::ChangePassword => (
-            ChangePasswordSubject { m }.render()?,
-            ChangePasswordText { m }.render()?,
-            ChangePasswordHtml { m }.render()?,
-        ),
-    };
+    let (subject, text, html) = parts::of(template, &view)?;
     Ok(Rendered { subject: subject.trim().to_owned(), text: wording::wrap(&text), html })
 }
 
 /// What the templates see, as `m`: the content with everything that a stranger chose made safe to show.
-struct View<'a> {
-    look: Look<'a>,
-    greeting: Option<String>,
-    username: Option<String>,
-    email: Option<String>,
-    reason: Reason,
-    by: By,
+pub(super) struct View<'a> {
+    pub(super) look: Look<'a>,
+    pub(super) greeting: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) new_email: Option<String>,
+    /// The mail goes to the address that the account had before.
+    pub(super) to_former: bool,
+    pub(super) reason: Reason,
+    pub(super) by: By,
     /// Empty for an e-mail that carries no token.
-    link: &'a str,
-    expires: Option<String>,
-    forgot_link: Option<&'a str>,
-    at: String,
+    pub(super) link: &'a str,
+    pub(super) expires: Option<String>,
+    pub(super) forgot_link: Option<&'a str>,
+    pub(super) at: String,
+    /// How many automatic replies have come, as a sentence, and after how many more there are too many.
+    pub(super) so_far: Option<String>,
+    pub(super) left: Option<u32>,
+    pub(super) matched: Option<String>,
 }
 
 impl<'a> View<'a> {
     fn new(template: Template, content: &Content<'a>) -> Result<Self, RenderError> {
+        let member = &content.member;
+        let to_former =
+            content.new_email.map_or(content.link.is_some(), |new| !new.eq_ignore_ascii_case(member.email));
         let link = match template {
-            Template::ResetPasswordConfirm => {
+            Template::ResetPasswordConfirm | Template::ChangeEmailConfirm => {
                 let link = content.link.ok_or(RenderError::MissingLink(template.name()))?;
                 checked("link", link)?
             }
+            Template::OutOfOfficeWarning | Template::OutOfOfficeChange => given(content.link)?,
+            // Whoever has the new address now must not be able to undo what is undone to be rid of them.
+            Template::ChangeEmail if to_former => given(content.link)?,
             // Even when one is given: a notice of a change must never hand out a token.
-            Template::ChangePassword => "",
+            Template::ChangeEmail | Template::ChangePassword => "",
         };
-        let member = &content.member;
+        let AutoReplies { count, limit, matched } = content.auto_replies;
         Ok(Self {
             look: Look::of(&content.project),
             greeting: member.first_name.and_then(wording::first_name),
             username: wording::name(member.username),
-            email: wording::one_line(member.email, LONGEST_ADDRESS)
-                .filter(|email| !email.contains(['/', ' '])),
+            email: address(member.email),
+            new_email: content.new_email.and_then(address),
+            to_former,
             reason: content.reason,
             by: content.by,
             link,
             expires: content.expires_in.map(wording::duration),
             forgot_link: content.forgot_link.map(|link| checked("forgot_link", link)).transpose()?,
             at: content.at.format("%-d %B %Y at %H:%M UTC").to_string(),
+            so_far: count.map(wording::automatic_replies),
+            left: limit.zip(count).map(|(limit, count)| limit.saturating_sub(count)).filter(|left| *left > 0),
+            matched: matched.and_then(wording::name),
         })
     }
+}
+
+fn address(text: &str) -> Option<String> {
+    wording::one_line(text, LONGEST_ADDRESS).filter(|email| !email.contains(['/', ' ']))
+}
+
+/// The link of an e-mail that also reads without one.
+fn given(link: Option<&str>) -> Result<&str, RenderError> {
+    link.map_or(Ok(""), |link| checked("link", link))
 }
 
 /// The link as it was given. It was validated where it was made; here only what would break a mail counts.
@@ -170,42 +214,6 @@ fn checked<'a>(field: &'static str, link: &'a str) -> Result<&'a str, RenderErro
     let http = link.starts_with("https://") || link.starts_with("http://");
     let whole = !link.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c));
     if http && whole { Ok(link) } else { Err(RenderError::BadLink(field)) }
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/subject.txt", escape = "none")]
-struct ResetPasswordConfirmSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/body.txt", escape = "none")]
-struct ResetPasswordConfirmText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/reset-password-confirm/body.html")]
-struct ResetPasswordConfirmHtml<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/subject.txt", escape = "none")]
-struct ChangePasswordSubject<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/body.txt", escape = "none")]
-struct ChangePasswordText<'a> {
-    m: &'a View<'a>,
-}
-
-#[derive(askama::Template)]
-#[template(path = "email/change-password/body.html")]
-struct ChangePasswordHtml<'a> {
-    m: &'a View<'a>,
 }
 
 #[cfg(test)]
@@ -230,6 +238,8 @@ mod tests {
             member: Person { first_name: Some("Elon"), username: "elon", email: "elon@example.com" },
             reason: Reason::Member,
             by: By::Member,
+            new_email: None,
+            auto_replies: AutoReplies::default(),
             link: Some(LINK),
             expires_in: Some(TimeDelta::minutes(30)),
             forgot_link: Some("https://mail.acme.example/p/acme/forgot-password"),
@@ -266,7 +276,33 @@ mod tests {
             ("change-admin", change, with(|c| c.by = By::Admin)),
             ("change-reset", change, with(|c| c.by = By::Reset)),
             ("change-bare", change, bare),
+            ("email-confirm", Template::ChangeEmailConfirm, moved("elon@new.example")),
+            ("email-confirm-bare", Template::ChangeEmailConfirm, bare),
+            ("email-former", Template::ChangeEmail, moved("elon@example.com")),
+            (
+                "email-former-no-link",
+                Template::ChangeEmail,
+                Content { link: None, ..moved("elon@example.com") },
+            ),
+            ("email-new", Template::ChangeEmail, moved("elon@new.example")),
+            ("email-bare", Template::ChangeEmail, Content { link: None, ..bare }),
+            ("away-warning", Template::OutOfOfficeWarning, away(1)),
+            ("away-warning-bare", Template::OutOfOfficeWarning, Content { link: None, ..bare }),
+            ("away-change", Template::OutOfOfficeChange, away(2)),
+            ("away-change-bare", Template::OutOfOfficeChange, Content { link: None, ..bare }),
         ]
+    }
+
+    /// What the two mails about a new address show, when they go to that one.
+    fn moved(to: &'static str) -> Content<'static> {
+        let member = Person { email: to, ..content().member };
+        Content { member, new_email: Some("elon@new.example"), forgot_link: None, ..content() }
+    }
+
+    fn away(count: u32) -> Content<'static> {
+        let matched = Some("Out of the office");
+        let auto_replies = AutoReplies { count: Some(count), limit: Some(2), matched };
+        Content { auto_replies, expires_in: Some(TimeDelta::days(30)), ..content() }
     }
 
     fn named<'a>(first_name: &'a str, username: &'a str) -> Content<'a> {
@@ -328,6 +364,31 @@ mod tests {
     fn a_notice_never_carries_a_token() {
         let mail = render(Template::ChangePassword, &content()).unwrap();
         assert!(!mail.text.contains("token") && !mail.html.contains("token"));
+    }
+
+    #[test]
+    fn only_the_former_address_can_undo_a_change() {
+        let render = |to| render(Template::ChangeEmail, &moved(to)).unwrap();
+        for new in ["elon@new.example", "ELON@NEW.example"] {
+            let mail = render(new);
+            assert!(!mail.text.contains("token") && !mail.html.contains("token"), "{new}");
+        }
+        let former = render("elon@example.com");
+        assert!(former.text.contains(LINK) && former.html.contains("Undo the change"));
+    }
+
+    #[test]
+    fn what_an_automatic_reply_said_adds_no_link_and_no_line() {
+        for matched in ["see https://evil.example", "<a href=x>", "out\r\nof\r\noffice", &"x".repeat(500)] {
+            let auto_replies = AutoReplies { matched: Some(matched), ..away(1).auto_replies };
+            let hostile = Content { auto_replies, ..away(1) };
+            let plain = render(Template::OutOfOfficeWarning, &away(1)).unwrap();
+            let mail = render(Template::OutOfOfficeWarning, &hostile).unwrap();
+            assert_eq!(mail.subject, plain.subject);
+            assert!(elements(&mail.html) <= elements(&plain.html), "{matched}");
+            assert_eq!(mail.text.split("\n\n").count(), plain.text.split("\n\n").count(), "{matched}");
+            assert!(!mail.html.contains("evil.example") && !mail.text.contains("evil.example"));
+        }
     }
 
     #[test]

@@ -57,6 +57,14 @@ pub(super) fn duration(duration: TimeDelta) -> String {
     with_rest(count(hours / 24, "day"), hours % 24, "hour")
 }
 
+/// How many automatic replies have come, as a sentence.
+pub(super) fn automatic_replies(count: u32) -> String {
+    match count {
+        1 => "One automatic reply has come from this address so far.".to_owned(),
+        count => format!("{count} automatic replies in a row have come from this address."),
+    }
+}
+
 /// Paragraphs, set apart by empty lines, with their lines joined and wrapped. A word too long for a line
 /// stands alone, whole: a link that is cut is no link.
 pub(super) fn wrap(text: &str) -> String {

@@ -68,14 +68,33 @@ pub(super) fn is_traceparent(text: &str) -> bool {
     lengths.eq([2, 32, 16, 2]) && text.bytes().all(hex)
 }
 
-/// One round of percent-decoding, as the HTTP binding of CloudEvents has it. What is no escape stays.
-pub(super) fn percent_decoded(text: &str) -> Result<Cow<'_, str>, ()> {
+/// A header of HTTP as the HTTP binding of CloudEvents has it: out of its quotes (RFC 7230 section 3.2.6), then one
+/// round of percent-decoding.
+pub(super) fn header_text(text: &str) -> Result<Cow<'_, str>, ()> {
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match quoted {
+        None => percent_decoded(text),
+        Some(quoted) => percent_decoded(&unescaped(quoted)).map(|text| text.into_owned().into()),
+    }
+}
+
+/// Without the backslashes of a quoted string.
+fn unescaped(quoted: &str) -> String {
+    let (mut text, mut characters) = (String::with_capacity(quoted.len()), quoted.chars());
+    while let Some(character) = characters.next() {
+        text.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    text
+}
+
+/// What is no escape stays.
+fn percent_decoded(text: &str) -> Result<Cow<'_, str>, ()> {
     if !text.contains('%') {
         return Ok(text.into());
     }
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).filter(|_| *first == b'%');
+        let escaped = tail.get(..2).filter(|pair| *first == b'%' && pair.iter().all(u8::is_ascii_hexdigit));
         let digits = escaped.and_then(|pair| std::str::from_utf8(pair).ok());
         let byte = digits.and_then(|pair| u8::from_str_radix(pair, 16).ok());
         bytes.push(byte.unwrap_or(*first));

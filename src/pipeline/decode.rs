@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::attribute::{
-    Attribute, check_specversion, checked, full_type, is_traceparent, percent_decoded, required, rfc3339,
+    Attribute, check_specversion, checked, full_type, header_text, is_traceparent, required, rfc3339,
     split_routing_key,
 };
 use super::json::{NUL, has_nul, parse, without_nul};
@@ -76,10 +76,11 @@ pub fn decode_amqp(raw: &RawMessage<'_>, received_at: DateTime<Utc>) -> Result<I
     })
 }
 
-/// Reads one event of HTTP: structured, or binary with `ce-` headers. The project is that of the API key.
+/// Reads one event of HTTP: structured, or binary with `ce-` headers. The project is that of the API key. A header
+/// without a text is not UTF-8.
 pub fn decode_http(
     content_type: Option<&str>,
-    headers: &[(String, String)],
+    headers: &[(String, Option<String>)],
     body: &[u8],
     project: &str,
     received_at: DateTime<Utc>,
@@ -87,9 +88,9 @@ pub fn decode_http(
     let mut transport = Transport::http(project, received_at);
     let get = |name: &str| {
         let mut headers = headers.iter();
-        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, text)| text.as_str())
+        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, text)| text.as_deref())
     };
-    transport.traceparent = get("traceparent").map(Cow::from);
+    transport.traceparent = get("traceparent").flatten().map(Cow::from);
     if is_structured(content_type) {
         return transport.structured_body(body);
     }
@@ -97,9 +98,13 @@ pub fn decode_http(
         let what = format!("is not {STRUCTURED}, and there is no header ce-specversion");
         return Err(transport.refuse(Refusal::invalid("content-type", &what)));
     }
-    let attributes = Attributes::read(|name| {
-        let text = get(&format!("{HTTP_PREFIX}{name}")).map(percent_decoded).transpose();
-        text.map_err(|()| Refusal::invalid(name, "is not UTF-8 once percent-decoded"))
+    let attributes = Attributes::read(|name| match get(&format!("{HTTP_PREFIX}{name}")) {
+        None => Ok(None),
+        Some(None) => Err(Refusal::invalid(name, "is not UTF-8")),
+        Some(Some(text)) => match header_text(text) {
+            Ok(text) => Ok(Some(text)),
+            Err(()) => Err(Refusal::invalid(name, "is not UTF-8 once percent-decoded")),
+        },
     });
     transport.read(attributes, || match body {
         [] => Ok(Value::Null),
@@ -581,9 +586,22 @@ mod tests {
         let event = decode_http(Some(STRUCTURED), &[], &body, "acme", now()).unwrap();
         assert_eq!((event.project.as_str(), event.kind.as_str()), ("acme", "account.signed-in"));
         let said = [("CE-Specversion", "1.0"), ("ce-id", "50%25 %C3%A9%"), ("ce-type", "signed-in")];
-        let headers = said.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let headers = said.map(|(name, text)| (name.to_owned(), Some(text.to_owned())));
         let event = decode_http(Some("application/json"), &headers, GOOD, "acme", now()).unwrap();
         assert_eq!((event.id.as_str(), event.kind.as_str()), ("50% é%", "account.signed-in"));
+        for (text, id) in [
+            (Some("\"a \\\"b\\\" %20\""), "a \"b\"  "),
+            (Some("%+f%zz%"), "%+f%zz%"),
+            (Some("\""), "\""),
+            (Some("%ff"), ""),
+            (None, ""),
+        ] {
+            let mut headers = headers.to_vec();
+            headers[1].1 = text.map(str::to_owned);
+            let read = decode_http(None, &headers, GOOD, "acme", now());
+            assert_eq!(read.as_ref().map_or("", |event| &event.id), id, "{text:?}");
+            assert!(read.is_ok() || field(read) == "id", "{text:?}");
+        }
         let neither = decode_http(Some("application/json"), &[], GOOD, "acme", now());
         assert_eq!(field(neither), "content-type");
         assert_eq!(field(read_structured(json!(1), "acme", now())), "body");
@@ -612,7 +630,7 @@ mod tests {
             };
             let _ = decode_amqp(&raw, now());
             let _ = decode_http(raw.content_type, &[], &body, &key, now());
-            let _ = percent_decoded(&key);
+            let _ = header_text(&key);
         }
 
         #[test]

@@ -138,5 +138,6 @@ fn owed(row: ClaimedRow, now: DateTime<Utc>) -> Option<Owed> {
         charged: row.charged.unsigned_abs(),
         received_at: row.received_at,
         taken_at: now,
+        traceparent: row.traceparent,
     })
 }

@@ -1,9 +1,11 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
+pub mod absences;
 pub mod accounts;
 mod attribute;
 pub mod carry;
 pub mod commit;
+pub mod dead_letters;
 pub mod decode;
 pub mod drafts;
 pub mod engine;
@@ -12,17 +14,23 @@ pub mod fetch;
 #[cfg(test)]
 mod fixture;
 pub mod flows;
+mod identities;
 pub mod json;
 pub mod lanes;
 pub mod lease;
 pub mod live;
+pub mod matching;
+pub mod pace;
 pub mod parcel;
 pub mod plan;
 pub mod planner;
+pub mod reach;
 pub mod refuse;
 pub mod render;
 pub mod settle;
+mod slots;
 pub mod strays;
+mod write;
 
 use tokio::sync::{mpsc, oneshot};
 

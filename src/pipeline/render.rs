@@ -11,7 +11,9 @@ use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
-use crate::mail::templates::{Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render};
+use crate::mail::templates::{
+    AutoReplies, Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render,
+};
 
 /// What rendering goes by.
 pub struct Desk<'a> {
@@ -63,12 +65,27 @@ pub fn parts(desk: &Desk<'_>, owed: &Owed) -> Result<Rendered, Unrenderable> {
         },
         reason,
         by,
+        new_email: text_of(owed, "new_email").or_else(|| text_of(owed, "email")),
+        auto_replies: AutoReplies {
+            count: number_of(owed, "count"),
+            limit: number_of(owed, "limit"),
+            matched: text_of(owed, "matched"),
+        },
         link: link.as_deref(),
         expires_in: owed.token.as_ref().and_then(|token| TimeDelta::from_std(token.lifetime).ok()),
         forgot_link: FORGOT_PAGE.then_some(forgot.as_str()),
         at: owed.event.time,
     };
     Ok(render(template, &content)?)
+}
+
+/// A field of the event, for the mail to show: no mail goes to an address that stands there.
+fn text_of<'a>(owed: &'a Owed, field: &str) -> Option<&'a str> {
+    owed.event.data.get(field)?.as_str()
+}
+
+fn number_of(owed: &Owed, field: &str) -> Option<u32> {
+    owed.event.data.get(field)?.as_u64()?.try_into().ok()
 }
 
 /// The page where a member asks for another mail is not there yet.
@@ -137,6 +154,8 @@ fn wording(owed: &Owed) -> (Reason, By) {
                 ResetReason::Forced => Reason::Forced,
             }
         }
+        // Whoever becomes an administrator needs a stronger password.
+        Ok(Change::AdministratorGranted(_)) => reason = Reason::Forced,
         Ok(Change::PasswordChanged(_, changed)) => {
             by = match changed {
                 ChangedBy::Member => By::Member,

@@ -14,7 +14,6 @@ mod integrations;
 mod members;
 mod plan;
 mod read;
-mod smtp_url;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,11 +133,14 @@ async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
     };
     let settings = serde_json::from_str(&project.settings);
     let settings = settings.map_err(|_| StoreError::Unreadable("settings of a project"))?;
-    let integrations = db!(tx, catalogue::integrations())?;
+    let integrations = db!(tx, integrations::all())?;
     let automations = db!(tx, catalogue::automations())?;
     let keys = member_keys(project.id, file);
     Ok(Stored {
-        integrations: integrations.into_iter().filter(|one| one.project_id == project.id).collect(),
+        integrations: integrations
+            .into_iter()
+            .filter(|one| one.project_id == project.id && !one.retired)
+            .collect(),
         automations: automations
             .into_iter()
             .filter(|(of, _)| *of == project.id)
@@ -165,7 +167,7 @@ async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), Store
     let project = plan.project.id;
     db!(tx, catalogue::put_project(&plan.project, now))?;
     for integration in &plan.integrations {
-        db!(tx, catalogue::put_integration(integration))?;
+        db!(tx, integrations::put(integration))?;
     }
     for retired in &plan.retired {
         db!(tx, catalogue::retire_automation(project, *retired, now))?;

@@ -1,12 +1,11 @@
-//! Projects, automations and integrations: read as a whole, written by name. Every write raises the revision,
+//! Projects and automations: read as a whole, written by name. Every write raises the revision,
 //! which tells the workers to read again.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
-use crate::domain::catalogue::{Automation, Integration, IntegrationKind, SmtpServer, TokenPlan};
+use crate::domain::catalogue::{Automation, TokenPlan};
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
 use crate::domain::token::Purpose;
 use crate::store::StoreError;
@@ -27,73 +26,23 @@ pub async fn projects(c: &mut Connection) -> Result<Vec<ProjectRow>, StoreError>
     Ok(sqlx::query_as::<Db, ProjectRow>(sql).fetch_all(c).await?)
 }
 
+pub async fn project(c: &mut Connection, id: ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+    let sql = "select id, slug, name, settings, paused_at is not null as paused from projects where id = $1";
+    Ok(sqlx::query_as::<Db, ProjectRow>(sql).bind(id).fetch_optional(c).await?)
+}
+
+/// The automations in use that have a link of their own, each with its link.
+pub async fn links(c: &mut Connection, project: ProjectId) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "select name, link from automations \
+               where project_id = $1 and retired_at is null and link is not null order by name";
+    Ok(sqlx::query_as::<Db, (String, String)>(sql).bind(project).fetch_all(c).await?)
+}
+
 pub async fn put_project(c: &mut Connection, row: &ProjectRow, now: DateTime<Utc>) -> Result<(), StoreError> {
     let sql = "insert into projects (id, slug, name, settings, created_at) values ($1, $2, $3, $4, $5) \
                on conflict (id) do update set name = excluded.name, settings = excluded.settings";
     let query = sqlx::query::<Db>(sql).bind(row.id).bind(&row.slug).bind(&row.name).bind(&row.settings);
     query.bind(now).execute(c).await?;
-    Ok(())
-}
-
-/// All integrations, the retired ones too: dispatches may name them.
-pub async fn integrations(c: &mut Connection) -> Result<Vec<Integration>, StoreError> {
-    let sql = "select id, project_id, name, kind, host, port, tls, username, sealed_password, sender, reply_to, \
-               connections, auto_submitted, unrestricted, paused_at is not null as paused from integrations";
-    let rows = sqlx::query::<Db>(sql).fetch_all(c).await?;
-    rows.iter().map(|row| read_integration(row).map_err(StoreError::from)).collect()
-}
-
-fn read_integration(row: &<Db as sqlx::Database>::Row) -> Result<Integration, sqlx::Error> {
-    let kind = match row.try_get::<String, _>("kind")?.as_str() {
-        "capture" => IntegrationKind::Capture,
-        _ => IntegrationKind::Smtp(SmtpServer {
-            host: row.try_get("host")?,
-            port: u16::try_from(row.try_get::<i32, _>("port")?).unwrap_or_default(),
-            tls: row.try_get("tls")?,
-            username: row.try_get("username")?,
-            sealed_password: row.try_get("sealed_password")?,
-            unrestricted: row.try_get("unrestricted")?,
-        }),
-    };
-    Ok(Integration {
-        id: row.try_get("id")?,
-        project_id: row.try_get("project_id")?,
-        name: row.try_get("name")?,
-        kind,
-        sender: row.try_get("sender")?,
-        reply_to: row.try_get("reply_to")?,
-        connections: u16::try_from(row.try_get::<i32, _>("connections")?).unwrap_or(1),
-        auto_submitted: row.try_get("auto_submitted")?,
-        paused: row.try_get("paused")?,
-    })
-}
-
-pub async fn put_integration(c: &mut Connection, row: &Integration) -> Result<(), StoreError> {
-    let sql = "insert into integrations (id, project_id, name, kind, host, port, tls, username, sealed_password, \
-               sender, reply_to, connections, auto_submitted, unrestricted) \
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
-               on conflict (id) do update set name = excluded.name, kind = excluded.kind, host = excluded.host, \
-               port = excluded.port, tls = excluded.tls, username = excluded.username, \
-               sealed_password = excluded.sealed_password, sender = excluded.sender, reply_to = excluded.reply_to, \
-               connections = excluded.connections, auto_submitted = excluded.auto_submitted, \
-               unrestricted = excluded.unrestricted, retired_at = null";
-    let capture = SmtpServer {
-        host: String::new(),
-        port: 0,
-        tls: "none".to_owned(),
-        username: None,
-        sealed_password: None,
-        unrestricted: false,
-    };
-    let (kind, server) = match &row.kind {
-        IntegrationKind::Smtp(server) => ("smtp", server),
-        IntegrationKind::Capture => ("capture", &capture),
-    };
-    let query = sqlx::query::<Db>(sql).bind(row.id).bind(row.project_id).bind(&row.name).bind(kind);
-    let query = query.bind(&server.host).bind(i32::from(server.port)).bind(&server.tls).bind(&server.username);
-    let query = query.bind(&server.sealed_password).bind(&row.sender).bind(&row.reply_to);
-    let query = query.bind(i32::from(row.connections)).bind(row.auto_submitted).bind(server.unrestricted);
-    query.execute(c).await?;
     Ok(())
 }
 

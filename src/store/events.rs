@@ -1,5 +1,6 @@
 //! Events, their identities, and what was refused.
 
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
@@ -85,21 +86,23 @@ pub async fn insert_refusals(c: &mut Connection, rows: &[RefusalRow]) -> Result<
     Ok(())
 }
 
-const SHOWN: &str = "select id, source, source_id, type, time, outcome, reason, field, null as detail, automations, \
-                     dispatches from events where project_id = $1 and id = $2";
+const SHOWN: &str = "select id, source, source_id, type, time, outcome, reason, field, automations, \
+                     dispatches from events where project_id = $1";
 const REFUSED: &str = "select id, source, source_id, type, received_at as time, reason as outcome, reason, field, \
-                       detail, '[]' as automations, '[]' as dispatches from refusals where project = $1 and id = $2";
+                       '[]' as automations, '[]' as dispatches from refusals where project = $1";
 
 /// An event of the project, accepted or refused.
 pub async fn get(c: &mut Connection, project: Uuid, slug: &str, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let accepted = sqlx::query_as::<Db, StoredEvent>(SHOWN).bind(project).bind(id).fetch_optional(&mut *c).await?;
+    let sql = AssertSqlSafe(format!("{SHOWN} and id = $2"));
+    let accepted = sqlx::query_as::<Db, StoredEvent>(sql).bind(project).bind(id).fetch_optional(&mut *c).await?;
     if accepted.is_some() {
         return Ok(accepted);
     }
-    Ok(sqlx::query_as::<Db, StoredEvent>(REFUSED).bind(slug).bind(id).fetch_optional(c).await?)
+    let sql = AssertSqlSafe(format!("{REFUSED} and id = $2"));
+    Ok(sqlx::query_as::<Db, StoredEvent>(sql).bind(slug).bind(id).fetch_optional(c).await?)
 }
 
-/// What became of the publisher's id: the accepted event if there is one, else the refusals, newest first.
+/// What became of the publisher's id: the accepted event if there is one, then the refusals, newest first.
 pub async fn by_identity(
     c: &mut Connection,
     project: (Uuid, &str),
@@ -108,12 +111,36 @@ pub async fn by_identity(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let sql = "select event_id from event_identities where project_id = $1 and source = $2 and source_id = $3";
     let query = sqlx::query_scalar::<Db, Uuid>(sql).bind(project.0).bind(source).bind(source_id);
-    if let Some(id) = query.fetch_optional(&mut *c).await? {
-        return Ok(get(c, project.0, project.1, id).await?.into_iter().collect());
-    }
-    let sql = "select id, source, source_id, type, received_at as time, reason as outcome, reason, field, detail, \
-               '[]' as automations, '[]' as dispatches from refusals \
-               where project = $1 and source = $2 and source_id = $3 order by id desc limit 20";
+    let mut found: Vec<StoredEvent> = match query.fetch_optional(&mut *c).await? {
+        Some(id) => get(c, project.0, project.1, id).await?.into_iter().collect(),
+        None => Vec::new(),
+    };
+    let sql = AssertSqlSafe(format!("{REFUSED} and source = $2 and source_id = $3 order by id desc limit 20"));
     let query = sqlx::query_as::<Db, StoredEvent>(sql).bind(project.1).bind(source).bind(source_id);
-    Ok(query.fetch_all(c).await?)
+    found.extend(query.fetch_all(c).await?);
+    Ok(found)
+}
+
+/// The newest events of a project before an id, accepted and refused: of a type, with an outcome, if one is wanted.
+pub async fn list(
+    c: &mut Connection,
+    project: (Uuid, &str),
+    (kind, outcome): (Option<&str>, Option<&str>),
+    (before, limit): (Option<Uuid>, i64),
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let before = before.unwrap_or(Uuid::max());
+    let mut found = Vec::new();
+    let accepted = AssertSqlSafe(format!(
+        "{SHOWN} and id < $2 and ($3 is null or type = $3) and ($4 is null or outcome = $4) order by id desc limit $5"
+    ));
+    let query = sqlx::query_as::<Db, StoredEvent>(accepted).bind(project.0).bind(before);
+    found.extend(query.bind(kind).bind(outcome).bind(limit).fetch_all(&mut *c).await?);
+    let refused = AssertSqlSafe(format!(
+        "{REFUSED} and id < $2 and ($3 is null or type = $3) and ($4 is null or reason = $4) order by id desc limit $5"
+    ));
+    let query = sqlx::query_as::<Db, StoredEvent>(refused).bind(project.1).bind(before);
+    found.extend(query.bind(kind).bind(outcome).bind(limit).fetch_all(c).await?);
+    found.sort_by_key(|event| std::cmp::Reverse(event.id));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
 }

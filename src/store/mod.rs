@@ -16,20 +16,32 @@ macro_rules! query_files {
             texts.$choose
         }
 
+        #[path = "absences.rs"]
+        pub mod absences;
         #[path = "audit.rs"]
         pub mod audit;
         #[path = "captures.rs"]
         pub mod captures;
         #[path = "catalogue.rs"]
         pub mod catalogue;
+        #[path = "dead.rs"]
+        pub mod dead;
         #[path = "dispatches.rs"]
         pub mod dispatches;
+        #[path = "event_types.rs"]
+        pub mod event_types;
         #[path = "events.rs"]
         pub mod events;
+        #[path = "idempotency.rs"]
+        pub mod idempotency;
+        #[path = "integrations.rs"]
+        pub mod integrations;
         #[path = "keys.rs"]
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "pauses.rs"]
+        pub mod pauses;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]

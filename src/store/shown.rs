@@ -15,6 +15,15 @@ pub struct ProjectRow {
     pub paused: bool,
 }
 
+/// A registered event type.
+#[derive(sqlx::FromRow, Clone)]
+pub struct EventTypeRow {
+    pub project_id: ProjectId,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub schema: String,
+}
+
 /// An event as shown.
 #[derive(sqlx::FromRow, Clone)]
 pub struct StoredEvent {
@@ -27,7 +36,6 @@ pub struct StoredEvent {
     pub outcome: String,
     pub reason: Option<String>,
     pub field: Option<String>,
-    pub detail: Option<String>,
     pub automations: String,
     pub dispatches: String,
 }
@@ -88,7 +96,17 @@ pub struct StoredCapture {
     pub sealed: Vec<u8>,
 }
 
-/// Who changed what.
+/// What an `Idempotency-Key` has done; without a status it is being done.
+#[derive(sqlx::FromRow)]
+pub struct StoredOnce {
+    pub request: Vec<u8>,
+    pub status: Option<i32>,
+    /// Which record the answer told of.
+    pub answer: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Who changed what, on what, from where. Written in the transaction of the change, never changed.
 #[derive(sqlx::FromRow, Clone)]
 pub struct AuditEntry {
     pub id: Uuid,
@@ -98,4 +116,47 @@ pub struct AuditEntry {
     pub action: String,
     pub subject: String,
     pub client: Option<String>,
+}
+
+/// A dead dispatch as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct DeadDispatch {
+    pub id: Uuid,
+    pub event_id: Uuid,
+    pub automation_id: Uuid,
+    pub template: String,
+    pub recipient: String,
+    pub reason: String,
+    pub detail: Option<String>,
+    pub at: DateTime<Utc>,
+    pub source: String,
+    pub source_id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+}
+
+/// The event of a dead dispatch, to be copied.
+#[derive(sqlx::FromRow, Clone)]
+pub struct DeadEvent {
+    pub id: Uuid,
+    pub slug: String,
+    pub reason: String,
+    pub detail: Option<String>,
+    pub source: String,
+    pub source_id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub time: DateTime<Utc>,
+    pub received_at: DateTime<Utc>,
+    pub data: String,
+    pub traceparent: Option<String>,
+}
+
+/// What is wanted of the dead dispatches of a project.
+#[derive(Clone, Copy, Default)]
+pub struct DeadLike<'a> {
+    pub reason: Option<&'a str>,
+    /// The event's full type.
+    pub kind: Option<&'a str>,
+    pub since: Option<DateTime<Utc>>,
 }

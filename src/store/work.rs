@@ -54,7 +54,7 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
          from json_array_elements_text($1::text::json) k
          join dispatches d on d.id = k.value::uuid
          join events e on e.id = d.event_id
@@ -63,7 +63,7 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
          from json_each($1) k
          cross join dispatches d on d.id = unhex(k.value)
          cross join events e on e.id = d.event_id
@@ -203,11 +203,17 @@ pub async fn oldest_open(c: &mut Connection) -> Result<Option<Uuid>, StoreError>
     Ok(sqlx::query_scalar::<Db, Uuid>(sql).fetch_optional(c).await?)
 }
 
-/// How many dispatches are due and not in hand, and since when the oldest is, by integration.
-pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, i64, DateTime<Utc>)>, StoreError> {
-    let sql = "select integration_id, count(*), min(due_at) from dispatches \
-               where state = 'pending' and holder is null and due_at <= $1 group by integration_id";
-    Ok(sqlx::query_as::<Db, (Uuid, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
+/// How many dispatches are due and not in hand, and since when the oldest is, by integration and automation.
+pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, Uuid, i64, DateTime<Utc>)>, StoreError> {
+    let sql = "select integration_id, automation_id, count(*), min(due_at) from dispatches \
+               where state = 'pending' and holder is null and due_at <= $1 group by integration_id, automation_id";
+    Ok(sqlx::query_as::<Db, (Uuid, Uuid, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
+}
+
+/// How many dispatches wait for their next try.
+pub async fn later_count(c: &mut Connection, now: DateTime<Utc>) -> Result<i64, StoreError> {
+    let sql = "select count(*) from dispatches where state = 'pending' and holder is null and due_at > $1";
+    Ok(sqlx::query_scalar::<Db, i64>(sql).bind(now).fetch_one(c).await?)
 }
 
 /// How many dispatches are due and not in hand, counted up to a limit.

@@ -6,16 +6,18 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::State;
+use super::client::{ClientAddress, client};
 use super::error::Problem;
 use crate::domain::api_key::{ApiKey, KeyHash, Scope};
 use crate::domain::catalogue::Project;
-use crate::domain::id::ProjectId;
+use crate::domain::id::{self, ApiKeyId, ProjectId};
 use crate::store::db;
+use crate::store::shown::{AuditEntry, StoredKey};
 
 /// How long a key is taken as it was read: a revocation is seen within this.
 const REMEMBERED: TimeDelta = TimeDelta::seconds(1);
@@ -25,8 +27,29 @@ const MOST_REMEMBERED: usize = 1024;
 /// The caller of a route that needs a scope.
 pub(super) struct Caller<S> {
     pub(super) project: Arc<Project>,
+    holder: Holder,
+    client: ClientAddress,
     scope: PhantomData<S>,
 }
+
+impl<S> Caller<S> {
+    /// The row that tells of a change by this caller; to be written in the transaction of the change.
+    pub(super) fn audit(&self, now: DateTime<Utc>, action: &str, subject: &str) -> AuditEntry {
+        AuditEntry {
+            id: id::new_at(now),
+            project_id: self.project.id.0,
+            at: now,
+            actor: self.holder.name.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            client: self.client.0.map(|ip| ip.to_string()),
+        }
+    }
+}
+
+/// Put into a request by this program itself: the right to see the answer was there when it was given first.
+#[derive(Clone, Copy)]
+pub(super) struct Vouched;
 
 /// A scope as a type.
 pub(super) trait Needs: Send + Sync {
@@ -37,8 +60,20 @@ pub(super) trait Needs: Send + Sync {
 pub(super) struct EventsWrite;
 /// `accounts:write`
 pub(super) struct AccountsWrite;
+/// `automations:write`
+pub(super) struct AutomationsWrite;
+/// `integrations:write`
+pub(super) struct IntegrationsWrite;
 /// `read`
 pub(super) struct Read;
+
+impl Needs for AutomationsWrite {
+    const SCOPE: Scope = Scope::AutomationsWrite;
+}
+
+impl Needs for IntegrationsWrite {
+    const SCOPE: Scope = Scope::IntegrationsWrite;
+}
 
 impl Needs for EventsWrite {
     const SCOPE: Scope = Scope::EventsWrite;
@@ -56,18 +91,24 @@ impl<S: Needs> FromRequestParts<Arc<State>> for Caller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Problem> {
-        let key = presented(parts).ok_or(Problem::Unauthorized)?;
-        let holder = state.known_keys.holder(state, key.hash()).await?.ok_or(Problem::Unauthorized)?;
-        if !holder.scopes.contains(&S::SCOPE) {
+        let holder = holder(state, &parts.headers).await?;
+        if !holder.scopes.contains(&S::SCOPE) && parts.extensions.get::<Vouched>().is_none() {
             return Err(Problem::MissingScope(S::SCOPE));
         }
         let project = project_of(state, holder.project).await?;
-        Ok(Self { project, scope: PhantomData })
+        let client = client(&parts.extensions, &parts.headers, &state.trusted_proxies);
+        Ok(Self { project, holder, client, scope: PhantomData })
     }
 }
 
-fn presented(parts: &Parts) -> Option<ApiKey> {
-    let mut all = parts.headers.get_all(header::AUTHORIZATION).iter();
+/// The holder of the key that a request presents.
+pub(super) async fn holder(state: &State, headers: &HeaderMap) -> Result<Holder, Problem> {
+    let key = presented(headers).ok_or(Problem::Unauthorized)?;
+    state.known_keys.holder(state, key.hash()).await?.ok_or(Problem::Unauthorized)
+}
+
+fn presented(headers: &HeaderMap) -> Option<ApiKey> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let text = all.next()?.to_str().ok()?;
     // Two of them: which one a proxy looked at cannot be told.
     if all.next().is_some() {
@@ -90,10 +131,23 @@ async fn project_of(state: &State, id: ProjectId) -> Result<Arc<Project>, Proble
 #[derive(Default)]
 pub struct KnownKeys(Mutex<HashMap<KeyHash, (DateTime<Utc>, Holder)>>);
 
+/// Who holds a key.
 #[derive(Clone)]
-struct Holder {
-    project: ProjectId,
+pub(super) struct Holder {
+    pub(super) key: ApiKeyId,
+    pub(super) project: ProjectId,
+    /// As the audit names it: `key_… (shop)`.
+    name: String,
     scopes: Arc<[Scope]>,
+}
+
+impl Holder {
+    fn of(row: &StoredKey) -> Self {
+        let key = ApiKeyId(row.id);
+        let name = if row.name.is_empty() { key.to_string() } else { format!("{key} ({})", row.name) };
+        let scopes = Scope::list_from_json(&row.scopes).into();
+        Self { key, project: ProjectId(row.project_id), name, scopes }
+    }
 }
 
 impl KnownKeys {
@@ -104,8 +158,7 @@ impl KnownKeys {
         }
         let mut c = state.store.read().await?;
         let Some(row) = db!(c, keys::find(&hash))? else { return Ok(None) };
-        let holder =
-            Holder { project: ProjectId(row.project_id), scopes: Scope::list_from_json(&row.scopes).into() };
+        let holder = Holder::of(&row);
         self.remember(hash, now, holder.clone());
         Ok(Some(holder))
     }

@@ -32,6 +32,16 @@ pub(super) enum Problem {
         field: Option<String>,
         detail: String,
     },
+    /// Something else stands in the way.
+    Conflict {
+        code: &'static str,
+        field: Option<&'static str>,
+        detail: String,
+    },
+    PreconditionRequired,
+    PreconditionFailed,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     /// An event that was refused, and under which id that is kept.
     Refused(Refusal, Option<EventId>),
     TokenInvalid(TokenProblem),
@@ -50,6 +60,12 @@ impl Problem {
         Self::Invalid { field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
     }
 
+    /// Another record of the project has the name.
+    pub(super) fn name_in_use(what: &str) -> Self {
+        let detail = format!("Another {what} of the project has this name.");
+        Self::Conflict { code: "name-in-use", field: Some("name"), detail }
+    }
+
     /// Our own fault: logged with its chain, answered without it.
     pub(super) fn internal(error: &dyn Error) -> Self {
         tracing::error!(error = %chain(error), "a request failed");
@@ -64,6 +80,11 @@ impl Problem {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::UnknownMember => Reason::UnknownMember.name(),
             Self::Invalid { .. } => Reason::Invalid.name(),
+            Self::Conflict { code, .. } => code,
+            Self::PreconditionRequired => "precondition-required",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::IdempotencyKeyInUse => "idempotency-key-in-use",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::Refused(refusal, _) => refusal.reason.name(),
             Self::TokenInvalid(_) => "token-invalid",
             Self::WeakPassword(_) => "weak-password",
@@ -81,6 +102,10 @@ impl Problem {
             Self::NotFound | Self::UnknownMember => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Conflict { .. } | Self::IdempotencyKeyInUse => StatusCode::CONFLICT,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(refusal, _) => refusal_status(refusal.reason),
             Self::TokenInvalid(_) => StatusCode::GONE,
             Self::WeakPassword(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -118,6 +143,11 @@ impl Problem {
             Self::MethodNotAllowed => "This method is not known here",
             Self::UnknownMember => "There is no such member",
             Self::Invalid { .. } => "The request is not valid",
+            Self::Conflict { .. } => "Something stands in the way",
+            Self::PreconditionRequired => "Say which version you change",
+            Self::PreconditionFailed => "It was changed meanwhile",
+            Self::IdempotencyKeyInUse => "The same call is being made",
+            Self::IdempotencyKeyReused => "The Idempotency-Key stands for another call",
             Self::Refused(..) => "The event is refused",
             Self::TokenInvalid(_) => "The token is not valid",
             Self::WeakPassword(_) => "The password is not good enough",
@@ -136,7 +166,11 @@ impl Problem {
             Self::NotFound => "The project of the key has nothing of that name.".to_owned(),
             Self::MethodNotAllowed => "The header `Allow` says which methods are.".to_owned(),
             Self::UnknownMember => "The project of the key has no such member.".to_owned(),
-            Self::Invalid { detail, .. } => detail.clone(),
+            Self::Invalid { detail, .. } | Self::Conflict { detail, .. } => detail.clone(),
+            Self::PreconditionRequired => "Send the `ETag` of what you have read as `If-Match`.".to_owned(),
+            Self::PreconditionFailed => "Read it again: its `ETag` is not the one of `If-Match`.".to_owned(),
+            Self::IdempotencyKeyInUse => "A call with this `Idempotency-Key` has not ended yet.".to_owned(),
+            Self::IdempotencyKeyReused => "It came with another body before; use a fresh one.".to_owned(),
             Self::Refused(refusal, _) => refusal.detail.clone(),
             Self::TokenInvalid(why) => token_detail(*why).to_owned(),
             Self::WeakPassword(what) => format!("The password {what}."),
@@ -150,6 +184,9 @@ impl Problem {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => field.as_deref(),
+            Self::Conflict { field, .. } => *field,
+            Self::PreconditionRequired | Self::PreconditionFailed => Some("If-Match"),
+            Self::IdempotencyKeyInUse | Self::IdempotencyKeyReused => Some("Idempotency-Key"),
             Self::Refused(refusal, _) => refusal.field.as_deref(),
             Self::WeakPassword(_) => Some("new_password"),
             Self::UnknownMember => Some("member"),
@@ -214,7 +251,7 @@ impl IntoResponse for Problem {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Unavailable => {
+            Self::Unavailable | Self::IdempotencyKeyInUse => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             _ => {}

@@ -6,12 +6,15 @@
 
 pub mod api;
 mod caller;
+mod client;
 mod console;
 mod error;
+mod etag;
 mod extract;
 mod headers;
 pub mod health;
 mod hosted;
+mod idempotency;
 pub mod pages;
 mod serve;
 
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,15 +32,20 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 pub use caller::KnownKeys;
+pub use idempotency::KEPT as IDEMPOTENCY_KEPT;
 pub use serve::serve;
 
 use self::error::Problem;
 use self::health::Readiness;
+use self::idempotency::Once;
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
+use crate::mail::network::Cidr;
 use crate::pipeline::Intake;
+use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
+use crate::pipeline::reach::Reach;
 use crate::store::Store;
 
 /// The longest that a request may take, its body included.
@@ -53,11 +61,17 @@ pub struct State {
     pub live: Live,
     /// Base of every link; never taken from a request.
     pub public_url: String,
+    /// To try integrations out.
+    pub reach: Reach,
+    /// Whose word is taken for a client's address.
+    pub trusted_proxies: Vec<Cidr>,
     pub readiness: Readiness,
     pub metrics: PrometheusHandle,
     pub surface: Surface,
     /// Starts empty.
     pub known_keys: KnownKeys,
+    /// Leads nowhere without a broker.
+    pub dead_messages: DeadMessages,
 }
 
 /// What an address serves. With an administration address there are two, with different surfaces.
@@ -79,7 +93,9 @@ pub fn router(state: State) -> Router {
         router = router.merge(health::routes());
     }
     if state.surface.api {
-        router = router.merge(api::routes()).merge(hosted::routes());
+        let records = api::routes().with_state(state.clone());
+        let once = from_fn_with_state(Once { state: state.clone(), records }, idempotency::once);
+        router = router.merge(api::routes().route_layer(once)).merge(hosted::routes());
     }
     if state.surface.dev {
         router = router.merge(console::routes());

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::client::Peer;
 
 /// The longest that a request's head may take, and that a kept connection may be idle.
 const HEAD: Duration = Duration::from_secs(20);
@@ -77,7 +82,14 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES).max_headers(HEADERS);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        request.map(axum::body::Body::new)
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -13,9 +13,12 @@ use signalpost::domain::event::{Incoming, Planned, Reason, Refusal};
 use signalpost::domain::id::{ApiKeyId, AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
+use signalpost::mail::server::tls_config;
+use signalpost::pipeline::dead_letters::DeadMessages;
 use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
+use signalpost::pipeline::reach::Reach;
 use signalpost::pipeline::{Intake, Payload, Submission};
 use signalpost::store::rows::{MemberRow, RefusalRow};
 use signalpost::store::shown::{ProjectRow, StoredKey};
@@ -84,10 +87,19 @@ impl App {
             flows,
             live,
             public_url: base.clone(),
+            trusted_proxies: Vec::new(),
+            reach: Reach {
+                keys: keyring.clone(),
+                // Where the tests' own mail server is.
+                allow: vec!["127.0.0.1/32".parse().unwrap()],
+                tls: tls_config(None).unwrap(),
+                public_url: base.clone(),
+            },
             readiness: readiness.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             surface,
             known_keys: KnownKeys::default(),
+            dead_messages: DeadMessages::default(),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -137,6 +149,24 @@ impl App {
 
     pub(crate) async fn all_keys(&self) -> ApiKey {
         self.key(ACME, &Scope::ALL).await
+    }
+
+    /// A call with a JSON body and more headers.
+    pub(crate) async fn call(
+        &self,
+        key: &ApiKey,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = self.request(method, path).bearer_auth(key.expose());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::of(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn write(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
@@ -249,7 +279,7 @@ async fn fill(store: &Store) {
         let row = ProjectRow { id, slug: slug.to_owned(), name: slug.to_owned(), settings, paused: false };
         lite::catalogue::put_project(&mut c, &row, start_of_tests()).await.unwrap();
     }
-    lite::catalogue::put_integration(&mut c, &integration()).await.unwrap();
+    lite::integrations::put(&mut c, &integration()).await.unwrap();
     lite::catalogue::put_automation(&mut c, ACME, &automation()).await.unwrap();
     lite::catalogue::raise_revision(&mut c).await.unwrap();
     for (project, id) in [(ACME, "mem_elon"), (OTHER, "mem_olga")] {
@@ -266,8 +296,12 @@ fn integration() -> Integration {
         sender: "Acme <no-reply@acme.example>".to_owned(),
         reply_to: None,
         connections: 1,
+        rate: None,
         auto_submitted: true,
+        return_path: None,
+        reply_path: None,
         paused: false,
+        retired: false,
     }
 }
 

@@ -123,6 +123,10 @@ async fn looking_an_event_up_needs_both_halves_of_its_identity() {
     assert_eq!(answer.is_problem(400, "invalid")["field"], "id");
     let answer = app.get(&key, "/v1/events?source=shop&id=1&tpye=x").await;
     assert_eq!(answer.is_problem(400, "invalid")["field"], "tpye");
+    let answer = app.get(&key, "/v1/events?id=1").await;
+    assert_eq!(answer.is_problem(400, "invalid")["field"], "source");
+    let answer = app.get(&key, "/v1/events?after=x").await;
+    assert_eq!(answer.is_problem(400, "invalid")["field"], "after");
     let answer = app.get(&key, "/v1/events?source=shop&id=%00").await;
     assert_eq!(answer.is_problem(400, "invalid")["field"], "id");
 }

@@ -9,10 +9,12 @@ mod support;
 #[path = "../support/world.rs"]
 mod world;
 
+mod account_events;
 mod acts;
 mod batches;
 mod campaign;
 mod mail_faults;
+mod messages;
 mod one_use;
 mod records;
 mod superseding;

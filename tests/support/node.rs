@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use signalpost::app::{App, Settings};
+use signalpost::broker::Options;
 use signalpost::domain::clock::Clock;
 use signalpost::domain::keys::Keyring;
 use signalpost::mail::server::{Limits, tls_config};
 use signalpost::pipeline::engine::SenderSettings;
+use signalpost::pipeline::reach::Reach;
 use signalpost::store::Store;
 use signalpost::web::Surface;
 use tokio::net::TcpListener;
@@ -23,7 +25,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) async fn start(url: String, clock: Clock, keys: Arc<Keyring>, limits: Limits) -> Self {
+    pub(crate) async fn start(
+        url: String,
+        clock: Clock,
+        keys: Arc<Keyring>,
+        (limits, broker): (Limits, Option<Options>),
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -35,14 +42,18 @@ impl Node {
             let surface = Surface { api: true, admin: true, dev: false };
             // SQLite has one worker at a time, which knows that it is alone.
             let (alone, tls) = (store.is_sqlite(), tls_config(None).unwrap());
+            let (keyring, base) = (Arc::clone(&keys), public_url.clone());
+            let reach = Reach { keys: keyring, allow: Vec::new(), tls: tls.clone(), public_url: base };
             let settings = Settings {
                 store,
                 clock,
                 keys,
                 public_url,
+                trusted_proxies: Vec::new(),
+                reach,
                 surfaces: vec![(TcpListener::from_std(listener).unwrap(), surface)],
                 sender: Some(SenderSettings { concurrency: 64, allow: Vec::new(), tls, limits, alone }),
-                broker: None,
+                broker,
                 max_due: 200_000,
                 retention: Duration::from_hours(24 * 30),
                 metrics: PrometheusBuilder::new().build_recorder().handle(),

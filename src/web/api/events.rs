@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State as From};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::paging::Items;
+use super::paging::{Items, limit};
 use crate::domain::event::{Incoming, MAX_MESSAGE, Planned};
 use crate::domain::id::{DispatchId, EventId};
 use crate::pipeline::Payload;
@@ -105,26 +106,60 @@ pub(super) async fn get(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Identity {
-    source: String,
-    id: String,
+pub(super) struct Wanted {
+    source: Option<String>,
+    id: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    outcome: Option<String>,
+    limit: Option<String>,
+    after: Option<String>,
 }
 
-/// `GET /v1/events?source=&id=`: what became of the publisher's own id.
-pub(super) async fn by_identity(
+/// `GET /v1/events`: what became of the publisher's own id with `source` and `id`, else the newest first, accepted
+/// ones and refused ones.
+pub(super) async fn list(
     caller: Caller<Read>,
     From(state): From<Arc<State>>,
-    Params(identity): Params<Identity>,
+    Params(wanted): Params<Wanted>,
 ) -> Result<Json<Items<Value>>, Problem> {
-    for (field, text) in [("source", &identity.source), ("id", &identity.id)] {
-        if text.contains('\0') {
+    let texts = [
+        ("source", &wanted.source),
+        ("id", &wanted.id),
+        ("type", &wanted.kind),
+        ("outcome", &wanted.outcome),
+    ];
+    for (field, text) in texts {
+        if text.as_ref().is_some_and(|text| text.contains('\0')) {
             return Err(Problem::invalid(field, "has a NUL character"));
         }
     }
     let project = (caller.project.id.0, caller.project.slug.as_str());
+    match (&wanted.source, &wanted.id) {
+        (Some(source), Some(id)) => {
+            let mut c = state.store.read().await?;
+            let events = db!(c, events::by_identity(project, source, id))?;
+            Ok(Json(Items { items: events.iter().map(shown).collect(), next: None }))
+        }
+        (None, None) => page(&state, project, &wanted).await,
+        (Some(_), None) => Err(Problem::invalid("id", "is missing: an identity is `source` and `id`")),
+        (None, Some(_)) => Err(Problem::invalid("source", "is missing: an identity is `source` and `id`")),
+    }
+}
+
+async fn page(state: &State, project: (Uuid, &str), wanted: &Wanted) -> Result<Json<Items<Value>>, Problem> {
+    let limit = limit(wanted.limit.as_deref())?;
+    let before = wanted.after.as_deref().map(str::parse::<EventId>).transpose();
+    let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
+    let page = (before.map(|id| id.0), limit + 1);
+    let like = (wanted.kind.as_deref(), wanted.outcome.as_deref());
     let mut c = state.store.read().await?;
-    let events = db!(c, events::by_identity(project, &identity.source, &identity.id))?;
-    Ok(Json(Items { items: events.iter().map(shown).collect(), next: None }))
+    let mut events = db!(c, events::list(project, like, page))?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = events.len() > most;
+    events.truncate(most);
+    let next = events.last().filter(|_| has_more).map(|event| EventId(event.id).to_string());
+    Ok(Json(Items { items: events.iter().map(shown).collect(), next }))
 }
 
 fn shown(event: &StoredEvent) -> Value {
@@ -137,7 +172,6 @@ fn shown(event: &StoredEvent) -> Value {
         "outcome": event.outcome,
         "reason": event.reason,
         "field": event.field,
-        "detail": event.detail,
         "automations": serde_json::from_str::<Value>(&event.automations).unwrap_or_else(|_| json!([])),
         "dispatches": dispatch_ids(&event.dispatches),
     })
@@ -153,9 +187,10 @@ fn dispatch_ids(stored: &str) -> Vec<DispatchId> {
     ids.iter().filter_map(read).collect()
 }
 
-/// The headers that say something of an event.
-fn event_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+/// The headers that say something of an event; one that is not UTF-8 has no text.
+fn event_headers(headers: &HeaderMap) -> Vec<(String, Option<String>)> {
     let of_event = |name: &str| name.starts_with("ce-") || name == "traceparent";
     let texts = headers.iter().filter(|(name, _)| of_event(name.as_str()));
-    texts.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+    let text = |value: &HeaderValue| String::from_utf8(value.as_bytes().to_vec()).ok();
+    texts.map(|(name, value)| (name.to_string(), text(value))).collect()
 }

@@ -7,7 +7,6 @@ use axum::extract::State as From;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::members::find;
 use crate::domain::event::{Incoming, Planned};
@@ -18,6 +17,7 @@ use crate::web::State;
 use crate::web::caller::{AccountsWrite, Caller};
 use crate::web::error::Problem;
 use crate::web::extract::{JsonBody, member_ref};
+use crate::web::idempotency::OwnEventId;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +50,7 @@ impl Why {
 pub(super) async fn request(
     caller: Caller<AccountsWrite>,
     From(state): From<Arc<State>>,
+    OwnEventId(id): OwnEventId,
     JsonBody(wish): JsonBody<Wish>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = member_ref("member", &wish.member)?;
@@ -58,7 +59,7 @@ pub(super) async fn request(
     let incoming = Incoming {
         project: caller.project.slug.clone(),
         source: OWN_SOURCE.to_owned(),
-        id: Uuid::new_v4().to_string(),
+        id,
         kind: "account.password-reset-requested".to_owned(),
         time: now,
         received_at: now,
