@@ -114,9 +114,8 @@ async fn write(store: &Store, clock: &Clock, batch: &[Done]) -> Result<(), Store
     if !later.is_empty() {
         db!(tx, work::insert_attempts(&later))?;
     }
-    sent.extend(batch.iter().filter(|done| renews(done, clock)).filter_map(|done| {
-        done.held.owed.token.as_ref().map(|token| token.id.0)
-    }));
+    let late = batch.iter().filter(|done| renews(done, clock));
+    sent.extend(late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)));
     if !sent.is_empty() {
         db!(tx, tokens::renew(&sent, clock.now()))?;
     }
@@ -127,9 +126,8 @@ async fn write(store: &Store, clock: &Clock, batch: &[Done]) -> Result<(), Store
 /// around it, and the mails that wait for it go on two round trips sooner.
 fn plain(batch: &[Done], clock: &Clock) -> Option<i64> {
     let worker = batch.first()?.held.worker;
-    let is_plain = |done: &Done| {
-        done.held.worker == worker && done.held.owed.attempts == 0 && !renews(done, clock)
-    };
+    let is_plain =
+        |done: &Done| done.held.worker == worker && done.held.owed.attempts == 0 && !renews(done, clock);
     batch.iter().all(is_plain).then_some(worker)
 }
 
