@@ -214,7 +214,7 @@ fn apply_tells_all_that_is_wrong_with_its_places() {
     assert_eq!((code(&done), out(&done).as_str()), (1, ""));
     for part in [
         "integrations[0].url: needs the environment variable SMTP_PASSWORD",
-        "integrations[0].rate: is not supported yet",
+        "integrations[0].rate: is not a rate such as",
         "members[0].username: ",
         "error: acme.toml was not applied",
     ] {

@@ -113,7 +113,7 @@ pub async fn export(store: &Store, slug: &str) -> Result<String, ExportError> {
     integrations.sort_by(|one, other| one.name.cmp(&other.name));
     let names: HashMap<IntegrationId, &str> =
         integrations.iter().map(|one| (one.id, one.name.as_str())).collect();
-    let automations = db!(c, catalogue::automations())?;
+    let automations = db!(c, automations::all())?;
     let automations = automations.iter().filter(|(of, _)| *of == project.id);
     let types = db!(c, event_types::list(project.id, "", i64::MAX))?;
     let members = db!(c, members::live(project.id.0))?;

@@ -38,7 +38,8 @@ fn every_route_is_described_with_its_scope_and_what_it_takes_and_answers() {
         let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
         assert!(schemas.contains_key(&name), "{name}");
     }
-    let ids: BTreeSet<String> = operations(&document).map(|(_, one)| one["operationId"].to_string()).collect();
+    let ids: BTreeSet<String> =
+        operations(&document).map(|(_, one)| one["operationId"].to_string()).collect();
     assert_eq!(ids.len(), ROUTES.len(), "each has its own id");
 }
 
@@ -76,7 +77,9 @@ fn nothing_that_clients_rely_on_is_gone() {
     let now = document().unwrap();
     let text = std::fs::read_to_string(SNAPSHOT).unwrap_or_default();
     let Ok(before) = serde_json::from_str::<Value>(&text) else {
-        panic!("{SNAPSHOT} is not there: write it with `cargo test --test api -- --ignored write_the_description`")
+        panic!(
+            "{SNAPSHOT} is not there: write it with `cargo test --test api -- --ignored write_the_description`"
+        )
     };
     let mut found = Vec::new();
     for (name, was) in operations(&before) {
