@@ -38,6 +38,8 @@ macro_rules! query_files {
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "rearm.rs"]
+        pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]
