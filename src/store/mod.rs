@@ -51,6 +51,7 @@ macro_rules! query_files {
     };
 }
 
+mod armed;
 mod error;
 pub mod listen;
 mod migrate;
