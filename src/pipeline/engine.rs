@@ -33,6 +33,8 @@ const WINDING_UP: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Planners on PostgreSQL: one reads while the other commits. SQLite has one writer.
 const PLANNERS: usize = 2;
+/// Settling tasks on PostgreSQL, for the same reason.
+const SETTLERS: usize = 2;
 
 /// What the pipeline is started with.
 pub struct Settings {
@@ -184,7 +186,10 @@ impl Sender {
             cut_off: cut_off.clone(),
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
-        settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));
+        let settlers = if store.is_sqlite() { 1 } else { SETTLERS };
+        for _ in 0..settlers {
+            settling.spawn(settle::run(store.clone(), clock.clone(), tries.clone(), carriers_gone.clone()));
+        }
         let (carriers, stop_carrying) = (TaskTracker::new(), CancellationToken::new());
         let hungry = Arc::new(Notify::new());
         let lanes = Lanes::new(post.clone(), carriers.clone(), stop_carrying.clone(), hungry.clone());
