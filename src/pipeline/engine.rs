@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::carry::Post;
+use super::editions::Editions;
 use super::fetch;
 use super::flows::Flows;
 use super::lanes::Lanes;
@@ -164,6 +165,7 @@ impl Sender {
             sends: Arc::new(Semaphore::new(settings.concurrency)),
             limits: settings.limits,
             cut_off: cut_off.clone(),
+            editions: Editions::default(),
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
         let settlers = if store.is_sqlite() { 1 } else { SETTLERS };

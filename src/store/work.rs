@@ -54,7 +54,8 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, d.automation_version, m.id as member_id,
+           m.username, m.email as member_email, m.first_name, m.last_name, m.locale, m.is_admin, m.on_vacation
          from json_array_elements_text($1::text::json) k
          join dispatches d on d.id = k.value::uuid
          join events e on e.id = d.event_id
@@ -63,7 +64,8 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, d.automation_version, m.id as member_id,
+           m.username, m.email as member_email, m.first_name, m.last_name, m.locale, m.is_admin, m.on_vacation
          from json_each($1) k
          cross join dispatches d on d.id = unhex(k.value)
          cross join events e on e.id = d.event_id
