@@ -46,6 +46,8 @@ macro_rules! query_files {
         pub mod operators;
         #[path = "pauses.rs"]
         pub mod pauses;
+        #[path = "rearm.rs"]
+        pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]
@@ -57,6 +59,7 @@ macro_rules! query_files {
     };
 }
 
+mod armed;
 pub mod edition;
 mod error;
 pub mod listen;
