@@ -209,7 +209,7 @@ fn apply_tells_each_change_and_the_second_time_none() {
 #[test]
 fn apply_tells_all_that_is_wrong_with_its_places() {
     let place = Place::migrated();
-    place.write("acme.toml", &format!("{ACME}rate = '5/s'\n[[members]]\nusername = 'a@b'\n"));
+    place.write("acme.toml", &format!("{ACME}rate = 'fast'\n[[members]]\nusername = 'a@b'\n"));
     let done = place.run(&["apply", "acme.toml"]);
     assert_eq!((code(&done), out(&done).as_str()), (1, ""));
     for part in [
