@@ -144,10 +144,12 @@ impl Carrier {
         };
         match &integration.kind {
             IntegrationKind::Capture => self.capture(owed, mail, integration).await,
-            IntegrationKind::Smtp(server) => match parcel(owed, &mail, (integration, server), now) {
-                Ok(parcel) => self.transmit(&parcel, held.worker).await,
-                Err(why) => Ending::unrenderable(now, why.as_ref()),
-            },
+            IntegrationKind::Smtp(server) => {
+                match parcel(&self.post.keys, owed, &mail, (integration, server), now) {
+                    Ok(parcel) => self.transmit(&parcel, held.worker).await,
+                    Err(why) => Ending::unrenderable(now, why.as_ref()),
+                }
+            }
         }
     }
 

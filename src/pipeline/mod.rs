@@ -25,6 +25,7 @@ pub mod plan;
 pub mod planner;
 pub mod refuse;
 pub mod render;
+pub mod replies;
 pub mod settle;
 mod slots;
 pub mod strays;

@@ -5,6 +5,7 @@ mod audit;
 mod dead_letters;
 mod dispatches;
 mod events;
+mod inbound;
 mod members;
 mod paging;
 mod password_resets;
@@ -46,6 +47,7 @@ table! {
     post "/v1/events"                   EventsWrite   events::post;
     get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
+    post "/v1/inbound"                  EventsWrite   inbound::post;
     get  "/v1/dead-letters"             Read          dead_letters::list;
     get  "/v1/dead-letters/{id}"        Read          dead_letters::get;
     post "/v1/dead-letters/replay"      EventsWrite   dead_letters::replay;
