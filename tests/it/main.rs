@@ -17,6 +17,7 @@ mod mail_faults;
 mod messages;
 mod one_use;
 mod records;
+mod replies;
 mod superseding;
 mod tokens;
 mod workers;
