@@ -13,6 +13,7 @@ mod parts;
 pub mod reply;
 pub mod return_path;
 pub mod server;
+pub mod stored;
 pub mod templates;
 pub mod wire;
 mod wording;

@@ -5,20 +5,21 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::editions::Editions;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
 use super::parcel::{Parcel, parcel};
 use super::reach::Reach;
 use super::render;
-use super::settle::{Ending, Settler};
+use super::settle::{Ending, Settler, clip};
 use crate::domain::catalogue::{Integration, IntegrationKind};
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::{Attempt, Class, DeadReason, Owed, Settled, after_transient};
@@ -34,8 +35,6 @@ use crate::store::{Store, StoreError, db};
 
 /// What lay in hand for longer is looked at again before it is sent: it may have been cancelled.
 const LONG_IN_HAND: TimeDelta = TimeDelta::seconds(2);
-/// The longest reply that is kept, in characters.
-const KEPT_REPLY: usize = 500;
 
 /// What all carriers share.
 pub struct Post {
@@ -53,6 +52,7 @@ pub struct Post {
     pub limits: Limits,
     /// The end of a stop's patience: what is being sent is dropped, and given back.
     pub cut_off: CancellationToken,
+    pub editions: Editions,
 }
 
 /// One connection's worth of sending.
@@ -147,7 +147,10 @@ impl Carrier {
             public_url: &self.post.public_url,
             now,
         };
-        let mail = match render::parts(&desk, owed) {
+        let Ok(edition) = self.post.editions.of(&self.post.store, &catalogue, owed).await else {
+            return Ending::released(Some(now + LONG_IN_HAND));
+        };
+        let mail = match render::parts(&desk, owed, edition.as_deref()) {
             Ok(mail) => mail,
             Err(why) => return Ending::unrenderable(now, &why),
         };
@@ -331,25 +334,5 @@ fn describe(failure: &Failure) -> String {
     match failure.reply() {
         Some(reply) => clip(&reply.to_string()),
         None => clip(&failure.to_string()),
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(KEPT_REPLY).collect()
-}
-
-impl Ending {
-    fn released(at: Option<DateTime<Utc>>) -> Self {
-        Self { settled: Settled::Released(at), attempt: None }
-    }
-
-    fn sent(at: DateTime<Utc>, code: Option<u16>, reply: &str) -> Self {
-        let attempt = Attempt { at, class: Class::Accepted, code, reply: clip(reply) };
-        Self { settled: Settled::Sent, attempt: Some(attempt) }
-    }
-
-    fn unrenderable(at: DateTime<Utc>, why: &(impl std::error::Error + ?Sized)) -> Self {
-        let attempt = Attempt { at, class: Class::Permanent, code: None, reply: clip(&why.to_string()) };
-        Self { settled: Settled::Dead(DeadReason::Unrenderable), attempt: Some(attempt) }
     }
 }
