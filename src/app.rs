@@ -97,6 +97,7 @@ impl App {
             surface,
             known_keys: web::KnownKeys::default(),
             dead_messages: dead_messages.clone(),
+            rearm: engine.rearm.clone(),
         };
         let addresses = open(surfaces, state, &takers, &stop_taking)?;
 

@@ -19,6 +19,7 @@ use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
 use signalpost::pipeline::reach::Reach;
+use signalpost::pipeline::rearm::{self, Rearm};
 use signalpost::pipeline::{Intake, Payload, Submission};
 use signalpost::store::rows::{MemberRow, RefusalRow};
 use signalpost::store::shown::{ProjectRow, StoredKey};
@@ -79,6 +80,13 @@ impl App {
         let readiness = Readiness::expecting(&[Part::Database, Part::Broker], start_of_tests());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
+        let desk = rearm::Desk {
+            store: store.clone(),
+            live: live.clone(),
+            keys: keyring.clone(),
+            clock: clock.clone(),
+        };
+        let rearm = Rearm::new(desk, None);
         let state = State {
             store: store.clone(),
             clock: clock.clone(),
@@ -100,6 +108,7 @@ impl App {
             surface,
             known_keys: KnownKeys::default(),
             dead_messages: DeadMessages::default(),
+            rearm,
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

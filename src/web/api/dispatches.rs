@@ -149,7 +149,8 @@ async fn act(
         Act::Retry => state.rearm.retry(project, &ids).await?,
         Act::Cancel => state.rearm.cancel(project, &ids).await?,
     };
-    let (good, bad): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
+    let (good, bad): (Vec<_>, Vec<_>) =
+        verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
     failed.extend(bad.iter().map(|(id, verdict)| json!({ "id": id, "code": verdict.name() })));
     let now = state.clock.now();
     let mut c = state.store.write().await?;
@@ -176,7 +177,8 @@ async fn wanted(
         (Some(_), None) => Err(Problem::invalid("ids", &format!("are more than {MOST}"))),
         (None, Some(like)) => {
             let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
-            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0'))) {
+            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
+            {
                 return Err(Problem::invalid(field, "has a NUL character"));
             }
             let limit = i64::try_from(MOST).unwrap_or(i64::MAX);
