@@ -125,7 +125,7 @@ pub struct BuiltIn {
 }
 
 /// The built-in automations, one for each event type that has a built-in e-mail.
-pub const BUILT_IN: [BuiltIn; 2] = [
+pub const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "Reset password",
         event_type: "account.password-reset-requested",
@@ -137,5 +137,35 @@ pub const BUILT_IN: [BuiltIn; 2] = [
         event_type: "account.password-changed",
         template: "change-password",
         purpose: None,
+    },
+    BuiltIn {
+        name: "Confirm e-mail address",
+        event_type: "account.email-change-requested",
+        template: "change-email-confirm",
+        purpose: Some(Purpose::ChangeEmail),
+    },
+    BuiltIn {
+        name: "E-mail address changed",
+        event_type: "account.email-changed",
+        template: "change-email",
+        purpose: Some(Purpose::UndoEmailChange),
+    },
+    BuiltIn {
+        name: "Administrator granted",
+        event_type: "account.administrator-granted",
+        template: "reset-password-confirm",
+        purpose: Some(Purpose::ResetPassword),
+    },
+    BuiltIn {
+        name: "Out of office",
+        event_type: "account.out-of-office-warned",
+        template: "out-of-office-warning",
+        purpose: Some(Purpose::Notifications),
+    },
+    BuiltIn {
+        name: "On vacation",
+        event_type: "account.on-vacation",
+        template: "out-of-office-change",
+        purpose: Some(Purpose::Notifications),
     },
 ];

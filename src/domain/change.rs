@@ -5,9 +5,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use uuid::Uuid;
+
 use super::address::EmailAddress;
-use super::event::{Reason, Refusal};
-use super::id::ProjectId;
+use super::event::{MAX_ATTRIBUTE, Reason, Refusal};
+use super::id::{DispatchId, ProjectId};
 use super::member::{MAX_NAME, Member, MemberRef, check_id, check_username};
 
 /// One account event, checked.
@@ -20,6 +22,29 @@ pub enum Change {
     Deleted(MemberRef),
     ResetRequested(MemberRef, ResetReason),
     PasswordChanged(MemberRef, ChangedBy),
+    /// Nothing changes until it is confirmed.
+    EmailChangeRequested(MemberRef, EmailAddress),
+    EmailChanged {
+        member: MemberRef,
+        new_email: EmailAddress,
+        old_email: Option<EmailAddress>,
+    },
+    AdministratorGranted(MemberRef),
+    OutOfOffice(MemberRef, Absence),
+    /// The last two only mail: what they tell of was done where they came from.
+    OutOfOfficeWarned(MemberRef),
+    OnVacation(MemberRef),
+}
+
+/// An automatic reply.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Absence {
+    /// The words that gave it away.
+    pub matched: Option<String>,
+    /// What it answers; counted once for each. `None`: nobody knows, so it counts for itself.
+    pub answered: Option<String>,
+    /// The dispatch that it answers.
+    pub dispatch: Option<DispatchId>,
 }
 
 /// What a service knows of a member. Fields that are absent stay as they are.
@@ -70,6 +95,18 @@ impl Change {
                 let by = fields.one_of("by", &ChangedBy::NAMES)?.unwrap_or_default();
                 Ok(Self::PasswordChanged(fields.member()?, by))
             }
+            "account.email-change-requested" => {
+                Ok(Self::EmailChangeRequested(fields.member()?, fields.new_email()?))
+            }
+            "account.email-changed" => Ok(Self::EmailChanged {
+                member: fields.member()?,
+                new_email: fields.new_email()?,
+                old_email: fields.email("old_email")?,
+            }),
+            "account.administrator-granted" => fields.member().map(Self::AdministratorGranted),
+            "account.out-of-office-detected" => Ok(Self::OutOfOffice(fields.member()?, fields.absence()?)),
+            "account.out-of-office-warned" => fields.counted().map(Self::OutOfOfficeWarned),
+            "account.on-vacation" => fields.counted().map(Self::OnVacation),
             _ => Err(Refusal::new(Reason::UnknownType, format!("there is no event type `{kind}`"))
                 .in_field("type")),
         }
@@ -81,9 +118,32 @@ impl Change {
             Self::SignedIn(member)
             | Self::Deleted(member)
             | Self::ResetRequested(member, _)
-            | Self::PasswordChanged(member, _) => vec![member.clone()],
+            | Self::PasswordChanged(member, _)
+            | Self::AdministratorGranted(member)
+            | Self::OutOfOffice(member, _)
+            | Self::OutOfOfficeWarned(member)
+            | Self::OnVacation(member) => vec![member.clone()],
+            // Whoever has the new address is read too: it must be nobody's.
+            Self::EmailChangeRequested(member, new_email)
+            | Self::EmailChanged { member, new_email, .. } => {
+                vec![member.clone(), MemberRef::Email(new_email.key())]
+            }
             Self::Created(profile) | Self::Updated(profile) => profile.names(),
         }
+    }
+}
+
+impl Change {
+    /// Whether it changes no record by itself: without an automation nothing comes of it.
+    pub fn only_mails(&self) -> bool {
+        matches!(
+            self,
+            Self::ResetRequested(..)
+                | Self::PasswordChanged(..)
+                | Self::EmailChangeRequested(..)
+                | Self::OutOfOfficeWarned(_)
+                | Self::OnVacation(_)
+        )
     }
 }
 
@@ -137,6 +197,36 @@ impl Fields<'_> {
         let field = if self.0.contains_key("member") { "member" } else { "email" };
         let text = self.text(field)?.ok_or_else(|| Refusal::invalid("member", "is missing"))?;
         MemberRef::parse(text).map_err(|what| Refusal::invalid(field, what))
+    }
+
+    fn new_email(&self) -> Result<EmailAddress, Refusal> {
+        self.email("new_email")?.ok_or_else(|| Refusal::invalid("new_email", "is missing"))
+    }
+
+    fn absence(&self) -> Result<Absence, Refusal> {
+        let matched = self.checked("matched", check_line)?;
+        let in_reply_to = self.checked("in_reply_to", check_line)?;
+        let message_id = self.checked("message_id", check_line)?;
+        let dispatch = in_reply_to.as_deref().and_then(answered_dispatch);
+        let answered = match dispatch {
+            Some(dispatch) => Some(dispatch.to_string()),
+            None => in_reply_to.or(message_id),
+        };
+        Ok(Absence { matched, answered, dispatch })
+    }
+
+    /// The member of an event that tells of counted replies.
+    fn counted(&self) -> Result<MemberRef, Refusal> {
+        let member = self.member()?;
+        for field in ["count", "limit"] {
+            match self.0.get(field) {
+                None | Some(Value::Null) => {}
+                Some(number) if number.as_u64().is_some_and(|number| number <= u64::from(u32::MAX)) => {}
+                Some(_) => return Err(Refusal::invalid(field, "is not a number from 0 to 4294967295")),
+            }
+        }
+        self.checked("matched", check_line)?;
+        Ok(member)
     }
 
     fn profile(&self) -> Result<Profile, Refusal> {
@@ -194,6 +284,26 @@ impl Fields<'_> {
     }
 }
 
+/// The dispatch whose Message-ID, or id, this is.
+fn answered_dispatch(text: &str) -> Option<DispatchId> {
+    let text = text.trim().trim_start_matches('<');
+    if let Ok(id) = text.parse() {
+        return Some(id);
+    }
+    let digits = text.split(['.', '@']).next().filter(|digits| digits.len() == 32)?;
+    Uuid::try_parse(digits).ok().map(DispatchId)
+}
+
+fn check_line(text: &str) -> Result<(), &'static str> {
+    if text.len() > MAX_ATTRIBUTE {
+        return Err("is longer than 255 octets");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("has a control character");
+    }
+    Ok(())
+}
+
 fn check_name(text: &str) -> Result<(), &'static str> {
     if text.chars().count() > MAX_NAME {
         return Err("is longer than 128 characters");
@@ -245,6 +355,15 @@ mod tests {
             ("created", json!({"id": "7", "username": "elon"}), "id"),
             ("created", json!({"first_name": "Elon"}), "member"),
             ("deleted", json!([]), "data"),
+            ("email-change-requested", json!({"member": "elon"}), "new_email"),
+            ("email-change-requested", json!({"member": "elon", "new_email": "a@b.example, c@d.example"}), "new_email"),
+            ("email-changed", json!({"new_email": "a@b.example"}), "member"),
+            ("email-changed", json!({"member": "elon", "new_email": "a@b.example", "old_email": 1}), "old_email"),
+            ("administrator-granted", json!({"member": {}}), "member"),
+            ("out-of-office-detected", json!({"member": "elon", "in_reply_to": ["<1@x>"]}), "in_reply_to"),
+            ("out-of-office-detected", json!({"member": "elon", "matched": "a\r\nb"}), "matched"),
+            ("out-of-office-warned", json!({"member": "elon", "count": "2"}), "count"),
+            ("on-vacation", json!({"member": "elon", "limit": -1}), "limit"),
         ] {
             let refusal = read(kind, &data).unwrap_err();
             assert_eq!(
@@ -254,5 +373,21 @@ mod tests {
             );
         }
         assert_eq!(read("exploded", &json!({})).unwrap_err().reason, Reason::UnknownType);
+    }
+
+    #[test]
+    fn what_an_absence_answers_is_told_by_the_id_or_the_message_id_of_the_dispatch() {
+        let id = DispatchId(Uuid::from_u128(7));
+        let digits = id.0.simple();
+        for (in_reply_to, dispatch, answered) in [
+            (format!("<{digits}.0@acme.example>"), Some(id), id.to_string()),
+            (format!("{digits}.3@acme.example"), Some(id), id.to_string()),
+            (id.to_string(), Some(id), id.to_string()),
+            ("<else@where.example>".to_owned(), None, "<else@where.example>".to_owned()),
+        ] {
+            let data = json!({ "member": "elon", "in_reply_to": in_reply_to, "message_id": "<1@x.example>" });
+            let Change::OutOfOffice(_, absence) = read("out-of-office-detected", &data).unwrap() else { panic!() };
+            assert_eq!((absence.dispatch, absence.answered), (dispatch, Some(answered)));
+        }
     }
 }

@@ -3,20 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::domain::address::fold;
+use super::absences::Answered;
+use super::slots::{Slot, SlotKey, Which};
+use crate::domain::address::{EmailAddress, fold};
 use crate::domain::change::Profile;
 use crate::domain::event::{Reason, Refusal};
 use crate::domain::id::ProjectId;
 use crate::domain::member::{Member, MemberRef};
 use crate::domain::token::Purpose;
 use crate::store::rows::StoredToken;
-
-/// Publishers often tell whole seconds only: a request is taken to be from before a change of the account
-/// when it is so much older.
-const COARSE: TimeDelta = TimeDelta::seconds(1);
 
 /// Where a member stands in the maps below.
 pub type MemberKey = (ProjectId, String);
@@ -26,6 +24,10 @@ pub type MemberKey = (ProjectId, String);
 pub enum Applied {
     /// The member, as the event found or left it.
     To(MemberKey),
+    /// The member has another address than the one named here.
+    Moved(MemberKey, String),
+    /// The event is kept and changes nothing, for that reason.
+    Kept(MemberKey, &'static str),
     /// The event is outdated and changes nothing.
     Stale(MemberKey),
 }
@@ -33,10 +35,12 @@ pub enum Applied {
 /// The members of a batch, and the tokens of those that need one.
 #[derive(Default)]
 pub struct Accounts {
-    members: BTreeMap<MemberKey, Entry>,
+    pub(super) members: BTreeMap<MemberKey, Entry>,
     /// The live ones, by what they are called.
     names: HashMap<(ProjectId, MemberRef), MemberKey>,
-    tokens: HashMap<(MemberKey, Purpose), Slot>,
+    pub(super) slots: BTreeMap<SlotKey, Slot>,
+    /// What is known of the mails that automatic replies of this batch answer.
+    pub answered: Answered,
     /// Tokens in the database that end, and dispatches in the database that are no longer wanted.
     pub ended: Vec<Uuid>,
     pub unwanted: Vec<Uuid>,
@@ -46,36 +50,9 @@ pub struct Accounts {
     pub deleted: Vec<MemberKey>,
 }
 
-struct Entry {
-    member: Member,
-    dirty: bool,
-}
-
-/// The one token that a member can have for a purpose.
-#[derive(Default)]
-struct Slot {
-    requested_at: Option<DateTime<Utc>>,
-    stored: Option<(Uuid, Vec<Uuid>)>,
-    /// The event of this batch that issues it, if any.
-    issued_by: Option<usize>,
-}
-
-/// Which tokens a change ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// Those that were requested before the change.
-    Earlier,
-    /// Every one that there is.
-    All,
-}
-
-/// What asking for a token came to.
-#[derive(Debug, PartialEq)]
-pub enum Request {
-    /// It is issued, in place of the one before it.
-    Issued,
-    /// A later request, or a change of the account, was there before.
-    Superseded,
+pub(super) struct Entry {
+    pub(super) member: Member,
+    pub(super) dirty: bool,
 }
 
 impl Accounts {
@@ -85,15 +62,7 @@ impl Accounts {
             accounts.keep(member, false);
         }
         for token in tokens {
-            let Some(purpose) = Purpose::from_name(&token.purpose) else { continue };
-            let is_live = token.used_at.is_none() && token.ended_at.is_none();
-            let dispatches = serde_json::from_str(&token.dispatches).unwrap_or_default();
-            let slot = Slot {
-                requested_at: Some(token.requested_at),
-                stored: is_live.then_some((token.id, dispatches)),
-                issued_by: None,
-            };
-            accounts.tokens.insert(((ProjectId(token.project_id), token.member_id), purpose), slot);
+            accounts.keep_slot(token);
         }
         accounts
     }
@@ -177,7 +146,7 @@ impl Accounts {
                 .create(project, profile, time, &profile.id.clone().unwrap_or(id.to_owned()))
                 .map(Applied::To);
         }
-        self.update(key, profile, time).map(Applied::To)
+        self.update(key, profile, time)
     }
 
     /// By id, else by username, else by address: the first that is given decides.
@@ -211,8 +180,9 @@ impl Accounts {
         key: MemberKey,
         profile: &Profile,
         time: DateTime<Utc>,
-    ) -> Result<MemberKey, Refusal> {
+    ) -> Result<Applied, Refusal> {
         let before = &self.members[&key].member;
+        let old = before.email.clone();
         let mut member = before.clone();
         let set = |field: &mut Option<String>, new: &Option<String>| {
             if new.is_some() {
@@ -234,13 +204,66 @@ impl Accounts {
         set(&mut member.locale, &profile.locale);
         member.is_admin = profile.is_admin.unwrap_or(member.is_admin);
         member.applied_at = time;
-        let moved = !member.email.eq_ignore_ascii_case(&before.email);
+        let is_same = member.email.eq_ignore_ascii_case(&old);
         self.check_unique(&key, &member)?;
         self.keep(member, true);
-        if moved {
-            // Or the old mailbox could still take the account.
-            // Those too that were asked for after it happened and before it was known here: they went there.
-            self.end_tokens(&key, time, (Which::All, &[Purpose::ResetPassword, Purpose::ChangeEmail]));
+        Ok(if is_same { Applied::To(key) } else { self.moved(key, old, time) })
+    }
+
+    fn moved(&mut self, key: MemberKey, old: String, time: DateTime<Utc>) -> Applied {
+        // Or the old mailbox could still take the account.
+        // Those too that were asked for after it happened and before it was known here: they went there.
+        self.end_tokens(&key, time, (Which::All, &[Purpose::ResetPassword, Purpose::ChangeEmail]));
+        Applied::Moved(key, old)
+    }
+
+    /// `account.email-changed`. `done`: the address that the member had before a flow of our own changed it, in
+    /// the transaction that this event is planned in.
+    pub fn change_email(
+        &mut self,
+        (project, name): (ProjectId, &MemberRef),
+        new_email: &EmailAddress,
+        time: DateTime<Utc>,
+        done: Option<&EmailAddress>,
+    ) -> Result<Applied, Refusal> {
+        let key = match self.find(project, name) {
+            Ok(key) => key,
+            Err(refusal) => return self.look_up(project, name).map(Applied::Stale).ok_or(refusal),
+        };
+        let before = &self.members[&key].member;
+        if time < before.applied_at {
+            return Ok(Applied::Stale(key));
+        }
+        if fold(&before.email) == new_email.key() {
+            let done = done.filter(|old| old.key() != new_email.key());
+            return Ok(match done {
+                Some(old) => self.moved(key, old.to_string(), time),
+                None => Applied::Kept(key, "same-address"),
+            });
+        }
+        let profile = Profile { email: Some(new_email.clone()), ..Profile::default() };
+        self.update(key, &profile, time).map_err(|refusal| refusal.in_field("new_email"))
+    }
+
+    /// `account.email-change-requested`: the address must be nobody's, and nothing changes yet.
+    pub fn ask_email(
+        &self,
+        (project, name): (ProjectId, &MemberRef),
+        new_email: &EmailAddress,
+    ) -> Result<MemberKey, Refusal> {
+        let key = self.find(project, name)?;
+        match self.names.get(&(project, MemberRef::Email(new_email.key()))) {
+            None => Ok(key),
+            Some(other) => Err(email_in_use(*other == key).in_field("new_email")),
+        }
+    }
+
+    /// `account.administrator-granted`.
+    pub fn grant(&mut self, project: ProjectId, name: &MemberRef) -> Result<MemberKey, Refusal> {
+        let key = self.find(project, name)?;
+        if let Some(entry) = self.members.get_mut(&key).filter(|entry| !entry.member.is_admin) {
+            entry.member.is_admin = true;
+            entry.dirty = true;
         }
         Ok(key)
     }
@@ -251,10 +274,7 @@ impl Accounts {
                 continue;
             }
             return Err(match name {
-                MemberRef::Email(_) => {
-                    Refusal::new(Reason::EmailInUse, "another member has this e-mail address")
-                        .in_field("email")
-                }
+                MemberRef::Email(_) => email_in_use(false).in_field("email"),
                 _ => Refusal::invalid("username", "is another member's"),
             });
         }
@@ -288,53 +308,11 @@ impl Accounts {
         self.end_tokens(&key, time, (Which::All, &Purpose::ALL));
         Ok(Applied::To(key))
     }
+}
 
-    /// Ends tokens of the member by a change of that time, and takes away the mails that carry them.
-    pub fn end_tokens(
-        &mut self,
-        key: &MemberKey,
-        time: DateTime<Utc>,
-        (which, purposes): (Which, &[Purpose]),
-    ) {
-        for purpose in purposes {
-            let Some(slot) = self.tokens.get_mut(&(key.clone(), *purpose)) else { continue };
-            if which == Which::Earlier && slot.requested_at.is_some_and(|requested| requested > time) {
-                continue;
-            }
-            self.losers.extend(slot.issued_by.take().map(|event| (event, *purpose)));
-            if let Some((id, dispatches)) = slot.stored.take() {
-                self.ended.push(id);
-                self.unwanted.extend(dispatches);
-            }
-        }
-        if let Some(entry) = self.members.get_mut(key) {
-            entry.member.tokens_ended_at = entry.member.tokens_ended_at.max(Some(time));
-            entry.dirty = true;
-        }
-    }
-
-    /// Asks for the member's token of a purpose, for the event of that place in the batch.
-    pub fn request_token(
-        &mut self,
-        key: &MemberKey,
-        purpose: Purpose,
-        time: DateTime<Utc>,
-        event: usize,
-    ) -> Request {
-        let ended = self.members.get(key).and_then(|entry| entry.member.tokens_ended_at);
-        let slot = self.tokens.entry((key.clone(), purpose)).or_default();
-        if slot.requested_at.is_some_and(|newest| newest > time)
-            || ended.is_some_and(|ended| ended > time + COARSE)
-        {
-            return Request::Superseded;
-        }
-        slot.requested_at = Some(time);
-        if let Some((_, dispatches)) = &mut slot.stored {
-            self.unwanted.append(dispatches);
-        }
-        self.losers.extend(slot.issued_by.replace(event).map(|loser| (loser, purpose)));
-        Request::Issued
-    }
+fn email_in_use(by_himself: bool) -> Refusal {
+    let who = if by_himself { "the member has this e-mail address already" } else { "another member has this e-mail address" };
+    Refusal::new(Reason::EmailInUse, who)
 }
 
 fn names(member: &Member) -> [MemberRef; 2] {
@@ -345,7 +323,10 @@ fn names(member: &Member) -> [MemberRef; 2] {
 mod tests {
     use proptest::prelude::*;
 
+    use std::collections::HashMap;
+
     use super::super::fixture::{ACME, at};
+    use super::super::slots::{COARSE, Request};
     use super::*;
     use crate::domain::address::EmailAddress;
 
@@ -416,7 +397,7 @@ mod tests {
                 match step {
                     Step::Ask(time) => {
                         self.asked.push(time);
-                        if accounts.request_token(&key, PURPOSE, at(time), place) == Request::Issued {
+                        if accounts.request_token((&key, PURPOSE, ""), at(time), place) == Request::Issued {
                             issued.insert(place, time);
                         }
                     }
@@ -427,7 +408,7 @@ mod tests {
                     Step::Move(time) => {
                         self.addresses += 1;
                         let to = profile(&format!("ada{}@example.com", self.addresses));
-                        if accounts.put(ACME, &to, at(time), None).unwrap() == Applied::To(key.clone()) {
+                        if matches!(accounts.put(ACME, &to, at(time), None).unwrap(), Applied::Moved(..)) {
                             self.changed.push(time);
                         }
                     }
@@ -455,6 +436,8 @@ mod tests {
                 member_id: ADA.to_owned(),
                 purpose: PURPOSE.name().to_owned(),
                 id: Uuid::from_u128(self.issued),
+                scope: String::new(),
+                payload: "{}".to_owned(),
                 event_id: Uuid::nil(),
                 dispatches: "[]".to_owned(),
                 requested_at: at(time),
@@ -522,14 +505,14 @@ mod tests {
     fn a_request_told_in_whole_seconds_is_not_taken_to_be_from_before_a_change_in_that_second() {
         let (mut accounts, ada) = ada();
         accounts.end_tokens(&ada, at(2_900), (Which::Earlier, &[PURPOSE]));
-        assert_eq!(accounts.request_token(&ada, PURPOSE, at(2_000), 0), Request::Issued);
-        assert_eq!(accounts.request_token(&ada, PURPOSE, at(1_800), 1), Request::Superseded);
+        assert_eq!(accounts.request_token((&ada, PURPOSE, ""), at(2_000), 0), Request::Issued);
+        assert_eq!(accounts.request_token((&ada, PURPOSE, ""), at(1_800), 1), Request::Superseded);
     }
 
     #[test]
     fn an_address_in_another_case_is_no_change_of_address() {
         let (mut accounts, ada) = ada();
-        accounts.request_token(&ada, PURPOSE, at(1), 0);
+        accounts.request_token((&ada, PURPOSE, ""), at(1), 0);
         accounts.put(ACME, &profile("Ada@Example.com"), at(2), None).unwrap();
         assert!(accounts.losers.is_empty());
         accounts.put(ACME, &profile("ada@new.example"), at(3), None).unwrap();
@@ -544,5 +527,57 @@ mod tests {
         assert!(accounts.member(&ada).unwrap().email.is_empty());
         let again = accounts.delete(ACME, &MemberRef::Id(ADA.to_owned()), at(6)).unwrap();
         assert_eq!(again, Applied::Stale(ada));
+    }
+
+    fn address(text: &str) -> EmailAddress {
+        EmailAddress::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_change_of_address_keeps_the_way_back_to_each_address_before() {
+        let (mut accounts, ada) = ada();
+        let by_id = MemberRef::Id(ADA.to_owned());
+        let mut old = "ada@example.com".to_owned();
+        for (place, new) in ["thief@evil.example", "thief2@evil.example"].into_iter().enumerate() {
+            let time = at(i64::try_from(place).unwrap() + 1);
+            let applied = accounts.change_email((ACME, &by_id), &address(new), time, None).unwrap();
+            assert_eq!(applied, Applied::Moved(ada.clone(), old.clone()));
+            let undo = (&ada, Purpose::UndoEmailChange, old.as_str());
+            assert_eq!(accounts.request_token(undo, time, place), Request::Issued);
+            new.clone_into(&mut old);
+        }
+        accounts.end_tokens(&ada, at(9), (Which::Earlier, &[PURPOSE]));
+        assert!(accounts.losers.is_empty(), "neither the second change nor a new password ends the first undo");
+        accounts.delete(ACME, &by_id, at(10)).unwrap();
+        assert_eq!(accounts.losers.len(), 2, "a deletion ends both");
+    }
+
+    #[test]
+    fn an_address_is_changed_by_the_newest_event_to_one_that_is_free() {
+        let (mut accounts, ada) = ada();
+        let eve = Profile { id: Some("mem_eve".to_owned()), email: Some(address("eve@example.com")), ..Profile::default() };
+        accounts.put(ACME, &eve, at(0), Some("mem_new")).unwrap();
+        let by_id = MemberRef::Id(ADA.to_owned());
+        let mut change = |to: &str, time, done: Option<&str>| {
+            let done = done.map(address);
+            match accounts.change_email((ACME, &by_id), &address(to), at(time), done.as_ref()) {
+                Ok(Applied::Moved(_, old)) => old,
+                Ok(Applied::Kept(_, why)) => why.to_owned(),
+                Ok(Applied::Stale(_)) => "stale".to_owned(),
+                Ok(Applied::To(_)) => "to".to_owned(),
+                Err(refusal) => format!("{} {}", refusal.reason.name(), refusal.field.unwrap()),
+            }
+        };
+        assert_eq!(change("Eve@example.com", 5, None), "email-in-use new_email");
+        assert_eq!(change("ADA@example.com", 5, None), "same-address");
+        assert_eq!(change("ada@example.com", 5, Some("before@example.com")), "before@example.com");
+        assert_eq!(change("ada@new.example", 7, None), "ada@example.com");
+        assert_eq!(change("ada@late.example", 6, None), "stale");
+        assert_eq!(accounts.member(&ada).unwrap().email, "ada@new.example");
+        for taken in ["eve@example.com", "ada@new.example"] {
+            let refusal = accounts.ask_email((ACME, &by_id), &address(taken)).unwrap_err();
+            assert_eq!((refusal.reason, refusal.field.as_deref()), (Reason::EmailInUse, Some("new_email")));
+        }
+        assert_eq!(accounts.ask_email((ACME, &by_id), &address("ada@example.com")).unwrap(), ada);
     }
 }

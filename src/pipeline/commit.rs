@@ -4,6 +4,7 @@
 use super::drafts::Prepared;
 use super::lanes::{Lanes, Reservation};
 use super::plan::{Desk, PlanError, plan};
+use super::planner::count;
 use crate::domain::event::Planned;
 use crate::store::{Tx, db};
 
@@ -21,6 +22,9 @@ pub async fn plan_and_commit(
     }
     reservation.committing();
     tx.commit().await?;
+    for (kind, outcome) in plan.own {
+        count(&kind, outcome);
+    }
     for purpose in plan.issued {
         let labels = [("purpose", purpose.name()), ("event", "issued")];
         metrics::counter!("signalpost_tokens_total", &labels).increment(1);

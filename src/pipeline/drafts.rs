@@ -1,26 +1,31 @@
-//! Step 3, pure: which automations an event matches, and the mails and tokens that it owes.
+//! Step 3, pure: what an event does, and the mails and tokens that it owes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rand::rngs::StdRng;
-use serde::Serialize;
+use serde_json::json;
 
-use super::accounts::{Accounts, Applied, MemberKey, Request, Which};
-use crate::domain::catalogue::{Automation, Project};
-use crate::domain::change::Change;
+use super::absences::Counted;
+use super::accounts::{Accounts, Applied, MemberKey};
+use super::matching::{self, Match, TOO_OLD};
+use super::slots::{Request, Which};
+use crate::domain::address::fold;
+use crate::domain::catalogue::{Automation, Project, TokenPlan};
+use crate::domain::change::{Absence, Change};
 use crate::domain::event::{Incoming, Outcome, Refusal};
-use crate::domain::id::{self, AutomationId, DispatchId};
+use crate::domain::id::{self, DispatchId, EventId};
+use crate::domain::member::MemberRef;
 use crate::domain::token::{Purpose, TokenId};
 
+/// The source of events that Signalpost tells of itself.
+pub const OWN_SOURCE: &str = "signalpost";
 /// Why a dispatch of a request that a later one replaced is cancelled.
 pub const SUPERSEDED: &str = "superseded";
 /// Why a dispatch to a deleted member is cancelled.
 pub const MEMBER_DELETED: &str = "member-deleted";
-/// How many automations that did not match are kept with an event.
-const SHOWN_AUTOMATIONS: usize = 20;
 
 /// An event whose project is known and whose data were read.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ pub struct Prepared {
     pub incoming: Incoming,
     pub project: Arc<Project>,
     pub change: Change,
+    /// Made by Signalpost itself: what it tells of is done in the same transaction.
+    pub own: bool,
 }
 
 /// A dispatch before it is written.
@@ -38,6 +45,8 @@ pub struct Draft {
     pub automation: Arc<Automation>,
     pub member: MemberKey,
     pub recipient: String,
+    /// Of the token that it carries.
+    pub purpose: Option<Purpose>,
     pub cancelled: Option<&'static str>,
 }
 
@@ -47,23 +56,18 @@ pub struct Issue {
     pub id: TokenId,
     pub member: MemberKey,
     pub lifetime: Duration,
+    /// The address that was left, of the way back to it.
+    pub scope: String,
+    /// JSON: the addresses of an e-mail change.
+    pub payload: String,
 }
 
 /// What an event came to.
 pub struct Told {
     pub outcome: Outcome,
+    pub reason: Option<&'static str>,
     pub member: Option<MemberKey>,
     pub automations: Vec<Match>,
-}
-
-/// An automation of the event's type, kept with the event.
-#[derive(Serialize)]
-pub struct Match {
-    pub automation: AutomationId,
-    pub name: String,
-    pub matched: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<&'static str>,
 }
 
 /// The mails and tokens of a batch.
@@ -71,39 +75,52 @@ pub struct Drafts {
     pub accounts: Accounts,
     pub mails: Vec<Draft>,
     pub issues: HashMap<(usize, Purpose), Issue>,
+    /// Events that follow from the one just applied, to be applied next.
+    pub follow_ups: Vec<Prepared>,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
     chance: StdRng,
 }
 
+/// An event that was applied, as the mails that it owes see it.
+struct Happened<'a> {
+    place: usize,
+    event: &'a Prepared,
+    member: &'a MemberKey,
+    /// The address that the member had before it.
+    moved_from: Option<&'a str>,
+}
+
 impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
-        Self { accounts, mails: Vec::new(), issues: HashMap::new(), now, chance }
+        let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { accounts, mails, issues, follow_ups, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
     pub fn apply(&mut self, place: usize, event: &Prepared) -> Result<Told, Refusal> {
         let applied = self.change(event)?;
         self.drop_losers();
-        let member = match applied {
-            Applied::Stale(member) => {
-                return Ok(Told { outcome: Outcome::Stale, member: Some(member), automations: Vec::new() });
-            }
-            Applied::To(member) => member,
+        let (member, old) = match applied {
+            Applied::Stale(member) => return Ok(Told::without_mail(Outcome::Stale, None, member)),
+            Applied::Kept(member, why) => return Ok(Told::without_mail(Outcome::Applied, Some(why), member)),
+            Applied::To(member) => (member, None),
+            Applied::Moved(member, old) => (member, Some(old)),
         };
-        let (matches, chosen) = self.matching(event);
+        let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
+        let (matches, chosen) = matching::matching(event, old.is_some(), self.now);
         for automation in &chosen {
-            self.draft(place, event, automation, &member);
+            self.draft(&happened, automation);
         }
         self.drop_losers();
         let too_old = matches.iter().any(|one| one.why == Some(TOO_OLD));
-        let outcome = match (&event.change, chosen.is_empty(), too_old) {
-            (_, false, _) => Outcome::Dispatched,
-            (_, true, true) => Outcome::Stale,
-            (Change::ResetRequested(..) | Change::PasswordChanged(..), ..) => Outcome::NoAutomation,
-            _ => Outcome::Applied,
+        let outcome = match (chosen.is_empty(), too_old) {
+            (false, _) => Outcome::Dispatched,
+            (true, true) => Outcome::Stale,
+            (true, false) if event.change.only_mails() => Outcome::NoAutomation,
+            (true, false) => Outcome::Applied,
         };
-        Ok(Told { outcome, member: Some(member), automations: matches })
+        Ok(Told { outcome, reason: None, member: Some(member), automations: matches })
     }
 
     fn change(&mut self, event: &Prepared) -> Result<Applied, Refusal> {
@@ -123,7 +140,9 @@ impl Drafts {
                 }
                 Ok(applied)
             }
-            Change::ResetRequested(name, _) => accounts.find(project, name).map(Applied::To),
+            Change::ResetRequested(name, _) | Change::OutOfOfficeWarned(name) | Change::OnVacation(name) => {
+                accounts.find(project, name).map(Applied::To)
+            }
             Change::PasswordChanged(name, _) => {
                 let member = accounts.sign_of_life(project, name)?;
                 // Not the undo of an e-mail change: a thief would change the password to end it.
@@ -131,73 +150,110 @@ impl Drafts {
                 accounts.end_tokens(&member, time, (Which::Earlier, &ended));
                 Ok(Applied::To(member))
             }
+            Change::EmailChangeRequested(name, new_email) => {
+                accounts.ask_email((project, name), new_email).map(Applied::To)
+            }
+            Change::EmailChanged { member, new_email, old_email } => {
+                let done = old_email.as_ref().filter(|_| event.own);
+                accounts.change_email((project, member), new_email, time, done)
+            }
+            Change::AdministratorGranted(name) => accounts.grant(project, name).map(Applied::To),
+            Change::OutOfOffice(name, absence) => self.absence(event, name, absence),
         }
     }
 
-    /// The automations of the event's type that send, and all of them with the reason why others do not.
-    fn matching(&self, event: &Prepared) -> (Vec<Match>, Vec<Arc<Automation>>) {
-        let age = self.now - event.incoming.time;
-        let of_type = event.project.automations.get(&event.incoming.kind).map_or(&[][..], Vec::as_slice);
-        let why = |automation: &Automation| {
-            let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
-            if automation.enabled { (age > max_age).then_some(TOO_OLD) } else { Some(DISABLED) }
+    /// Counts an automatic reply. What it comes to is an event of its own, with its own automations and mails.
+    fn absence(
+        &mut self,
+        event: &Prepared,
+        name: &MemberRef,
+        absence: &Absence,
+    ) -> Result<Applied, Refusal> {
+        let member = self.accounts.find(event.project.id, name)?;
+        let limit = event.project.settings.out_of_office.limit;
+        let (kind, count) = match self.accounts.count_absence(&member, absence, limit) {
+            Counted::Not(why) => return Ok(Applied::Kept(member, why)),
+            Counted::Warned(count) => ("account.out-of-office-warned", count),
+            Counted::OnVacation(count) => ("account.on-vacation", count),
         };
-        let (mut matches, mut chosen, mut others) = (Vec::new(), Vec::new(), 0);
-        for automation in of_type {
-            let why = why(automation);
-            if why.is_none() {
-                chosen.push(automation.clone());
-            } else {
-                others += 1;
-            }
-            if why.is_none() || others <= SHOWN_AUTOMATIONS {
-                let name = automation.name.clone();
-                matches.push(Match { automation: automation.id, name, matched: why.is_none(), why });
-            }
+        let mut data = json!({ "member": member.1, "count": count, "limit": limit });
+        if let Some(matched) = &absence.matched {
+            data["matched"] = matched.as_str().into();
         }
-        (matches, chosen)
+        let traceparent = event.incoming.traceparent.clone();
+        self.follow_ups.push(Prepared::own(&event.project, (kind, data), self.now, traceparent)?);
+        Ok(Applied::To(member))
     }
 
-    fn draft(&mut self, place: usize, event: &Prepared, automation: &Arc<Automation>, member: &MemberKey) {
-        let Some(recipient) = self.accounts.member(member).map(|member| member.email.clone()) else { return };
-        let superseded = automation.token.is_some_and(|plan| {
-            !self.issue(place, event.incoming.time, member, (plan.purpose, plan.lifetime))
-        });
-        self.mails.push(Draft {
-            id: DispatchId::new_at(self.now),
-            event: place,
-            automation: automation.clone(),
-            member: member.clone(),
-            recipient,
-            cancelled: superseded.then_some(SUPERSEDED),
-        });
+    fn draft(&mut self, happened: &Happened<'_>, automation: &Arc<Automation>) {
+        for (recipient, carries) in self.recipients(happened, automation.token) {
+            let plan = automation.token.filter(|_| carries);
+            let superseded = plan.is_some_and(|plan| !self.issue(happened, plan));
+            self.mails.push(Draft {
+                id: DispatchId::new_at(self.now),
+                event: happened.place,
+                automation: automation.clone(),
+                member: happened.member.clone(),
+                recipient,
+                purpose: plan.map(|plan| plan.purpose),
+                cancelled: superseded.then_some(SUPERSEDED),
+            });
+        }
+    }
+
+    /// Who gets the mail follows from the type of the event, and whether it carries the token.
+    fn recipients(&self, happened: &Happened<'_>, plan: Option<TokenPlan>) -> Vec<(String, bool)> {
+        let Some(stored) = self.accounts.member(happened.member).map(|member| member.email.clone()) else {
+            return Vec::new();
+        };
+        let is_undo = plan.is_some_and(|plan| plan.purpose == Purpose::UndoEmailChange);
+        match (happened.moved_from, &happened.event.change) {
+            // Only the way back goes to the address that was left: any other token would hand the account over.
+            (Some(old), _) => vec![(old.to_owned(), is_undo), (stored, !is_undo)],
+            (None, Change::EmailChangeRequested(_, new_email)) => vec![(new_email.to_string(), true)],
+            (None, _) => vec![(stored, true)],
+        }
     }
 
     /// All automations of one event share one token a purpose; the longest lifetime counts.
-    fn issue(
-        &mut self,
-        place: usize,
-        time: DateTime<Utc>,
-        member: &MemberKey,
-        plan: (Purpose, Duration),
-    ) -> bool {
-        let (purpose, lifetime) = plan;
-        if let Some(issue) = self.issues.get_mut(&(place, purpose)) {
+    fn issue(&mut self, happened: &Happened<'_>, plan: TokenPlan) -> bool {
+        let TokenPlan { purpose, lifetime } = plan;
+        if let Some(issue) = self.issues.get_mut(&(happened.place, purpose)) {
             issue.lifetime = issue.lifetime.max(lifetime);
             return true;
         }
-        if self.accounts.request_token(member, purpose, time, place) == Request::Superseded {
+        let old = happened.moved_from.filter(|_| purpose == Purpose::UndoEmailChange);
+        let scope = old.map(fold).unwrap_or_default();
+        let (time, member) = (happened.event.incoming.time, happened.member);
+        if self.accounts.request_token((member, purpose, &scope), time, happened.place) == Request::Superseded {
             return false;
         }
-        let issue = Issue { id: TokenId::random(&mut self.chance), member: member.clone(), lifetime };
-        self.issues.insert((place, purpose), issue);
+        let id = TokenId::random(&mut self.chance);
+        let payload = self.payload(happened, purpose);
+        let issue = Issue { id, member: member.clone(), lifetime, scope, payload };
+        self.issues.insert((happened.place, purpose), issue);
         true
+    }
+
+    /// What the token's row keeps for the day on which it is used.
+    fn payload(&self, happened: &Happened<'_>, purpose: Purpose) -> String {
+        let payload = match (&happened.event.change, happened.moved_from) {
+            (Change::EmailChangeRequested(_, new_email), _) if purpose == Purpose::ChangeEmail => {
+                json!({ "new_email": new_email })
+            }
+            (_, Some(old)) if purpose == Purpose::UndoEmailChange => {
+                let new = self.accounts.member(happened.member).map(|member| &member.email);
+                json!({ "old_email": old, "new_email": new })
+            }
+            _ => json!({}),
+        };
+        payload.to_string()
     }
 
     fn drop_losers(&mut self) {
         for (event, purpose) in std::mem::take(&mut self.accounts.losers) {
             self.issues.remove(&(event, purpose));
-            let carries = |draft: &Draft| draft.automation.token.is_some_and(|plan| plan.purpose == purpose);
+            let carries = |draft: &Draft| draft.purpose == Some(purpose);
             self.cancel(|draft| draft.event == event && carries(draft), SUPERSEDED);
         }
     }
@@ -209,8 +265,34 @@ impl Drafts {
     }
 }
 
-const TOO_OLD: &str = "the event is older than max_age";
-const DISABLED: &str = "it is switched off";
+impl Told {
+    fn without_mail(outcome: Outcome, reason: Option<&'static str>, member: MemberKey) -> Self {
+        Self { outcome, reason, member: Some(member), automations: Vec::new() }
+    }
+}
+
+impl Prepared {
+    /// An event that Signalpost tells of itself, at this moment.
+    pub fn own(
+        project: &Arc<Project>,
+        (kind, data): (&str, serde_json::Value),
+        now: DateTime<Utc>,
+        traceparent: Option<String>,
+    ) -> Result<Self, Refusal> {
+        let change = Change::read(kind, &data)?;
+        let incoming = Incoming {
+            project: project.slug.clone(),
+            source: OWN_SOURCE.to_owned(),
+            id: EventId::new_at(now).to_string(),
+            kind: kind.to_owned(),
+            time: now,
+            received_at: now,
+            data,
+            traceparent,
+        };
+        Ok(Self { incoming, project: project.clone(), change, own: true })
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -218,6 +300,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::fixture::{ACME, RESET, at, automation, incoming, prepared, project};
+    use super::super::matching::DISABLED;
     use super::*;
     use crate::domain::change::Profile;
 

@@ -40,7 +40,7 @@ pub fn event_row(event: &Prepared, id: EventId, told: &Told, mails: &[DispatchId
         time: incoming.time,
         received_at: incoming.received_at,
         outcome: told.outcome.name(),
-        reason: None,
+        reason: told.reason.map(str::to_owned),
         member_id: told.member.as_ref().map(|key| key.1.clone()),
         data: incoming.data.to_string(),
         automations: json(&told.automations),
@@ -57,8 +57,7 @@ pub fn dispatch_row(
     event_id: EventId,
 ) -> DispatchRow {
     let automation = &draft.automation;
-    let purpose = automation.token.map(|plan| plan.purpose);
-    let token = purpose.and_then(|purpose| drafts.issues.get(&(draft.event, purpose)));
+    let token = draft.purpose.and_then(|purpose| drafts.issues.get(&(draft.event, purpose)));
     let sender = desk.catalogue.integrations.get(&automation.integration_id).map(|one| one.sender.as_str());
     let domain = sender
         .and_then(|sender| domain_of(sender.trim_end_matches('>')))
@@ -73,7 +72,7 @@ pub fn dispatch_row(
         template: automation.template.clone(),
         member_id: draft.member.1.clone(),
         recipient: draft.recipient.clone(),
-        purpose: purpose.map(Purpose::name),
+        purpose: draft.purpose.map(Purpose::name),
         token_id: token.map(|issue| issue.id.0.simple().to_string()),
         message_id: format!("<{}.0@{domain}>", draft.id.0.simple()),
         state: if draft.cancelled.is_some() { "cancelled" } else { "pending" },
@@ -93,10 +92,10 @@ pub fn owed(
     row: &DispatchRow,
 ) -> Option<Owed> {
     let member = drafts.accounts.member(&draft.member)?;
-    let token = draft.automation.token.and_then(|plan| {
-        let issue = drafts.issues.get(&(draft.event, plan.purpose))?;
+    let token = draft.purpose.and_then(|purpose| {
+        let issue = drafts.issues.get(&(draft.event, purpose))?;
         let key_id = desk.keys.current_id().to_owned();
-        Some(OwedToken { purpose: plan.purpose, id: issue.id, key_id, lifetime: issue.lifetime })
+        Some(OwedToken { purpose, id: issue.id, key_id, lifetime: issue.lifetime })
     });
     let incoming = &event.incoming;
     Some(Owed {

@@ -1,5 +1,6 @@
 //! A small project for the tests of this folder: one integration that captures, and the automation of resets.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::drafts::Prepared;
-use crate::domain::catalogue::{Automation, Integration, IntegrationKind, Project, Settings, TokenPlan};
+use crate::domain::catalogue::{Automation, BUILT_IN, Integration, IntegrationKind, Project, Settings, TokenPlan};
 use crate::domain::change::Change;
 use crate::domain::event::Incoming;
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
@@ -43,15 +44,29 @@ pub(super) fn automation(name: &str, lifetime: u64) -> Automation {
     }
 }
 
+/// A built-in automation.
+pub(super) fn built_in(event_type: &str) -> Automation {
+    let one = BUILT_IN.iter().find(|one| one.event_type == event_type).unwrap();
+    Automation {
+        event_type: event_type.to_owned(),
+        template: one.template.to_owned(),
+        token: one.purpose.map(|purpose| TokenPlan { purpose, lifetime: purpose.default_lifetime() }),
+        ..automation(one.name, 0)
+    }
+}
+
 pub(super) fn project(automations: Vec<Automation>) -> Arc<Project> {
-    let automations = automations.into_iter().map(Arc::new).collect();
+    let mut by_type: HashMap<String, Vec<Arc<Automation>>> = HashMap::new();
+    for automation in automations {
+        by_type.entry(automation.event_type.clone()).or_default().push(Arc::new(automation));
+    }
     Arc::new(Project {
         id: ACME,
         slug: "acme".to_owned(),
         name: "Acme".to_owned(),
         settings: Settings::default(),
         paused: false,
-        automations: [(RESET.to_owned(), automations)].into(),
+        automations: by_type,
     })
 }
 
@@ -70,7 +85,7 @@ pub(super) fn incoming(id: &str, kind: &str, time: DateTime<Utc>, data: Value) -
 
 pub(super) fn prepared(project: &Arc<Project>, incoming: Incoming) -> Prepared {
     let change = Change::read(&incoming.kind, &incoming.data).unwrap();
-    Prepared { incoming, project: project.clone(), change }
+    Prepared { incoming, project: project.clone(), change, own: false }
 }
 
 /// A database with the project in it.

@@ -12,10 +12,8 @@ use super::drafts::Prepared;
 use super::lanes::Lanes;
 use super::live::Live;
 use super::plan::{Desk, PlanError};
-use crate::domain::change::Change;
 use crate::domain::clock::Clock;
-use crate::domain::event::Incoming;
-use crate::domain::id::{EventId, ProjectId};
+use crate::domain::id::ProjectId;
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, MemberRef};
 use crate::domain::password::{self, Owner, Password};
@@ -25,8 +23,6 @@ use crate::store::{Store, StoreError, Tx, db};
 
 /// Passwords hashed at once in one process: each takes 19 MiB and a core for about 30 ms.
 const HASHERS: usize = 2;
-/// The source of events that Signalpost's own flows publish.
-pub const OWN_SOURCE: &str = "signalpost";
 
 /// What the flows work with.
 #[derive(Clone)]
@@ -141,20 +137,10 @@ impl Flows {
         let now = self.clock.now();
         let catalogue = self.live.current();
         let project = catalogue.project(project).ok_or(FlowError::Token(TokenProblem::Unknown))?.clone();
-        let incoming = Incoming {
-            project: project.slug.clone(),
-            source: OWN_SOURCE.to_owned(),
-            id: EventId::new_at(now).to_string(),
-            kind: kind.to_owned(),
-            time: now,
-            received_at: now,
-            data,
-            traceparent: None,
-        };
         // An event of our own making reads.
-        let change = Change::read(&incoming.kind, &incoming.data).map_err(|_| FlowError::Busy)?;
+        let own = Prepared::own(&project, (kind, data), now, None).map_err(|_| FlowError::Busy)?;
         let desk = Desk { catalogue: &catalogue, keys: &self.keys, now };
-        let batch = [Prepared { incoming, project, change }];
+        let batch = [own];
         let planned = plan_and_commit(tx, &desk, &batch, self.lanes.as_ref()).await;
         planned.map(drop).map_err(|error| match error {
             PlanError::Store(error) => FlowError::Store(error),

@@ -1,5 +1,6 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
+mod absences;
 pub mod accounts;
 mod attribute;
 pub mod carry;
@@ -12,17 +13,21 @@ pub mod fetch;
 #[cfg(test)]
 mod fixture;
 pub mod flows;
+mod identities;
 pub mod json;
 pub mod lanes;
 pub mod lease;
 pub mod live;
+pub mod matching;
 pub mod parcel;
 pub mod plan;
 pub mod planner;
 pub mod refuse;
 pub mod render;
 pub mod settle;
+mod slots;
 pub mod strays;
+mod write;
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -16,6 +16,8 @@ macro_rules! query_files {
             texts.$choose
         }
 
+        #[path = "absences.rs"]
+        pub mod absences;
         #[path = "audit.rs"]
         pub mod audit;
         #[path = "captures.rs"]

@@ -50,6 +50,7 @@ pub async fn drop_before(store: &Store, cutoff: DateTime<Utc>) -> Result<(), Sto
     let cutoff = opened.map_or(cutoff, |opened| opened.min(cutoff));
     let boundary = lowest_id(cutoff.date_naive());
     let mut c = store.write().await?;
+    db!(c, absences::delete_before(cutoff))?;
     db!(c, captures::delete_before(cutoff))?;
     db!(c, suspects::delete_before(cutoff))?;
     db!(c, workers::delete_before(cutoff))?;

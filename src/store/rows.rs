@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::address::fold;
 use crate::domain::dispatch::Attempt;
+use crate::domain::id::ProjectId;
 use crate::domain::member::Member;
 
 /// Times as RFC 3339 text that sorts.
@@ -191,6 +192,23 @@ pub struct MemberId {
     pub member: String,
 }
 
+/// A mail that an automatic reply of a member answers.
+#[derive(Serialize)]
+pub struct AnsweredRow {
+    #[serde(with = "uuid::serde::simple")]
+    pub project: Uuid,
+    pub member: String,
+    pub answered: String,
+    pub dispatch: Option<String>,
+}
+
+impl AnsweredRow {
+    pub fn new(member: &(ProjectId, String), answered: String, dispatch: Option<Uuid>) -> Self {
+        let dispatch = dispatch.map(|id| id.simple().to_string());
+        Self { project: member.0.0, member: member.1.clone(), answered, dispatch }
+    }
+}
+
 /// A token to be issued, in place of the one before it.
 #[derive(Serialize)]
 pub struct TokenRow {
@@ -198,6 +216,8 @@ pub struct TokenRow {
     pub project_id: Uuid,
     pub member_id: String,
     pub purpose: &'static str,
+    pub scope: String,
+    pub payload: String,
     #[serde(with = "uuid::serde::simple")]
     pub id: Uuid,
     pub key_id: String,
@@ -217,6 +237,8 @@ pub struct StoredToken {
     pub project_id: Uuid,
     pub member_id: String,
     pub purpose: String,
+    pub scope: String,
+    pub payload: String,
     pub id: Uuid,
     pub event_id: Uuid,
     pub dispatches: String,

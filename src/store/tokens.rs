@@ -25,24 +25,27 @@ pub async fn of_members(c: &mut Connection, members: &[MemberId]) -> Result<Vec<
 pub async fn issue(c: &mut Connection, rows: &[TokenRow]) -> Result<(), StoreError> {
     const SQL: &str = dialect(
         "-- store.tokens.issue
-         insert into tokens (project_id, member_id, purpose, id, key_id, event_id, dispatches, lifetime_s,
+         insert into tokens (project_id, member_id, purpose, scope, payload, id, key_id, event_id, dispatches, lifetime_s,
            requested_at, expires_at)
-         select project_id, member_id, purpose, id, key_id, event_id, dispatches, lifetime_s, requested_at, expires_at
-         from json_to_recordset($1::text::json) as r(project_id uuid, member_id text, purpose text, id uuid,
-           key_id text, event_id uuid, dispatches text, lifetime_s bigint, requested_at timestamptz,
+         select project_id, member_id, purpose, scope, payload, id, key_id, event_id, dispatches, lifetime_s,
+           requested_at, expires_at
+         from json_to_recordset($1::text::json) as r(project_id uuid, member_id text, purpose text, scope text,
+           payload text, id uuid, key_id text, event_id uuid, dispatches text, lifetime_s bigint, requested_at timestamptz,
            expires_at timestamptz)
-         order by project_id, member_id, purpose
-         on conflict (project_id, member_id, purpose, scope) do update set id = excluded.id, key_id = excluded.key_id,
+         order by project_id, member_id, purpose, scope
+         on conflict (project_id, member_id, purpose, scope) do update set payload = excluded.payload, id = excluded.id,
+           key_id = excluded.key_id,
            event_id = excluded.event_id, dispatches = excluded.dispatches, lifetime_s = excluded.lifetime_s,
            requested_at = excluded.requested_at, expires_at = excluded.expires_at, used_at = null, ended_at = null",
         "-- store.tokens.issue
-         insert into tokens (project_id, member_id, purpose, id, key_id, event_id, dispatches, lifetime_s,
+         insert into tokens (project_id, member_id, purpose, scope, payload, id, key_id, event_id, dispatches, lifetime_s,
            requested_at, expires_at)
-         select unhex(value ->> 'project_id'), value ->> 'member_id', value ->> 'purpose', unhex(value ->> 'id'),
-           value ->> 'key_id', unhex(value ->> 'event_id'), value ->> 'dispatches', value ->> 'lifetime_s',
+         select unhex(value ->> 'project_id'), value ->> 'member_id', value ->> 'purpose', value ->> 'scope', value ->> 'payload',
+           unhex(value ->> 'id'), value ->> 'key_id', unhex(value ->> 'event_id'), value ->> 'dispatches', value ->> 'lifetime_s',
            value ->> 'requested_at', value ->> 'expires_at'
          from json_each($1) where true
-         on conflict (project_id, member_id, purpose, scope) do update set id = excluded.id, key_id = excluded.key_id,
+         on conflict (project_id, member_id, purpose, scope) do update set payload = excluded.payload, id = excluded.id,
+           key_id = excluded.key_id,
            event_id = excluded.event_id, dispatches = excluded.dispatches, lifetime_s = excluded.lifetime_s,
            requested_at = excluded.requested_at, expires_at = excluded.expires_at, used_at = null, ended_at = null",
     );

@@ -1,0 +1,109 @@
+//! Step 2, pure: the tokens of a batch's members. One for each purpose, and for the undo of an e-mail change one
+//! for each address that was left, or a thief's second change would end the owner's undo.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::accounts::{Accounts, MemberKey};
+use crate::domain::id::ProjectId;
+use crate::domain::token::Purpose;
+use crate::store::rows::StoredToken;
+
+/// Publishers often tell whole seconds only: a request is taken to be from before a change of the account
+/// when it is so much older.
+pub(super) const COARSE: TimeDelta = TimeDelta::seconds(1);
+
+/// Member, purpose and scope.
+pub(super) type SlotKey = (MemberKey, Purpose, String);
+
+/// The one token that a member can have for a purpose and scope.
+#[derive(Default)]
+pub(super) struct Slot {
+    requested_at: Option<DateTime<Utc>>,
+    stored: Option<(Uuid, Vec<Uuid>)>,
+    /// The event of this batch that issues it, if any.
+    issued_by: Option<usize>,
+}
+
+/// Which tokens a change ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// Those that were requested before the change.
+    Earlier,
+    /// Every one that there is.
+    All,
+}
+
+/// What asking for a token came to.
+#[derive(Debug, PartialEq)]
+pub enum Request {
+    /// It is issued, in place of the one before it.
+    Issued,
+    /// A later request, or a change of the account, was there before.
+    Superseded,
+}
+
+impl Accounts {
+    pub(super) fn keep_slot(&mut self, token: StoredToken) {
+        let Some(purpose) = Purpose::from_name(&token.purpose) else { return };
+        let is_live = token.used_at.is_none() && token.ended_at.is_none();
+        let dispatches = serde_json::from_str(&token.dispatches).unwrap_or_default();
+        let slot = Slot {
+            requested_at: Some(token.requested_at),
+            stored: is_live.then_some((token.id, dispatches)),
+            issued_by: None,
+        };
+        self.slots.insert(((ProjectId(token.project_id), token.member_id), purpose, token.scope), slot);
+    }
+
+    /// Ends tokens of the member by a change of that time, and takes away the mails that carry them.
+    pub fn end_tokens(
+        &mut self,
+        key: &MemberKey,
+        time: DateTime<Utc>,
+        (which, purposes): (Which, &[Purpose]),
+    ) {
+        for purpose in purposes {
+            let first = (key.clone(), *purpose, String::new());
+            let of_purpose = self.slots.range_mut(first..).take_while(|(at, _)| at.0 == *key && at.1 == *purpose);
+            for (_, slot) in of_purpose {
+                if which == Which::Earlier && slot.requested_at.is_some_and(|requested| requested > time) {
+                    continue;
+                }
+                self.losers.extend(slot.issued_by.take().map(|event| (event, *purpose)));
+                if let Some((id, dispatches)) = slot.stored.take() {
+                    self.ended.push(id);
+                    self.unwanted.extend(dispatches);
+                }
+            }
+        }
+        if let Some(entry) = self.members.get_mut(key) {
+            entry.member.tokens_ended_at = entry.member.tokens_ended_at.max(Some(time));
+            entry.dirty = true;
+        }
+    }
+
+    /// Asks for the member's token of a purpose and scope, for the event of that place in the batch.
+    pub fn request_token(
+        &mut self,
+        (key, purpose, scope): (&MemberKey, Purpose, &str),
+        time: DateTime<Utc>,
+        event: usize,
+    ) -> Request {
+        let ended = self.members.get(key).and_then(|entry| entry.member.tokens_ended_at);
+        // The way back to an address is not ended by a change of the account, which a thief would make.
+        let ended = ended.filter(|_| purpose != Purpose::UndoEmailChange);
+        let slot = self.slots.entry((key.clone(), purpose, scope.to_owned())).or_default();
+        if slot.requested_at.is_some_and(|newest| newest > time)
+            || ended.is_some_and(|ended| ended > time + COARSE)
+        {
+            return Request::Superseded;
+        }
+        slot.requested_at = Some(time);
+        if let Some((_, dispatches)) = &mut slot.stored {
+            self.unwanted.append(dispatches);
+        }
+        self.losers.extend(slot.issued_by.replace(event).map(|loser| (loser, purpose)));
+        Request::Issued
+    }
+}
