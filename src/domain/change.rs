@@ -124,8 +124,7 @@ impl Change {
             | Self::OutOfOfficeWarned(member)
             | Self::OnVacation(member) => vec![member.clone()],
             // Whoever has the new address is read too: it must be nobody's.
-            Self::EmailChangeRequested(member, new_email)
-            | Self::EmailChanged { member, new_email, .. } => {
+            Self::EmailChangeRequested(member, new_email) | Self::EmailChanged { member, new_email, .. } => {
                 vec![member.clone(), MemberRef::Email(new_email.key())]
             }
             Self::Created(profile) | Self::Updated(profile) => profile.names(),
@@ -356,9 +355,17 @@ mod tests {
             ("created", json!({"first_name": "Elon"}), "member"),
             ("deleted", json!([]), "data"),
             ("email-change-requested", json!({"member": "elon"}), "new_email"),
-            ("email-change-requested", json!({"member": "elon", "new_email": "a@b.example, c@d.example"}), "new_email"),
+            (
+                "email-change-requested",
+                json!({"member": "elon", "new_email": "a@b.example, c@d.example"}),
+                "new_email",
+            ),
             ("email-changed", json!({"new_email": "a@b.example"}), "member"),
-            ("email-changed", json!({"member": "elon", "new_email": "a@b.example", "old_email": 1}), "old_email"),
+            (
+                "email-changed",
+                json!({"member": "elon", "new_email": "a@b.example", "old_email": 1}),
+                "old_email",
+            ),
             ("administrator-granted", json!({"member": {}}), "member"),
             ("out-of-office-detected", json!({"member": "elon", "in_reply_to": ["<1@x>"]}), "in_reply_to"),
             ("out-of-office-detected", json!({"member": "elon", "matched": "a\r\nb"}), "matched"),
@@ -386,7 +393,9 @@ mod tests {
             ("<else@where.example>".to_owned(), None, "<else@where.example>".to_owned()),
         ] {
             let data = json!({ "member": "elon", "in_reply_to": in_reply_to, "message_id": "<1@x.example>" });
-            let Change::OutOfOffice(_, absence) = read("out-of-office-detected", &data).unwrap() else { panic!() };
+            let Change::OutOfOffice(_, absence) = read("out-of-office-detected", &data).unwrap() else {
+                panic!()
+            };
             assert_eq!((absence.dispatch, absence.answered), (dispatch, Some(answered)));
         }
     }

@@ -175,12 +175,7 @@ impl Accounts {
         Ok(self.keep(member, true))
     }
 
-    fn update(
-        &mut self,
-        key: MemberKey,
-        profile: &Profile,
-        time: DateTime<Utc>,
-    ) -> Result<Applied, Refusal> {
+    fn update(&mut self, key: MemberKey, profile: &Profile, time: DateTime<Utc>) -> Result<Applied, Refusal> {
         let before = &self.members[&key].member;
         let old = before.email.clone();
         let mut member = before.clone();
@@ -311,7 +306,11 @@ impl Accounts {
 }
 
 fn email_in_use(by_himself: bool) -> Refusal {
-    let who = if by_himself { "the member has this e-mail address already" } else { "another member has this e-mail address" };
+    let who = if by_himself {
+        "the member has this e-mail address already"
+    } else {
+        "another member has this e-mail address"
+    };
     Refusal::new(Reason::EmailInUse, who)
 }
 
@@ -547,7 +546,10 @@ mod tests {
             new.clone_into(&mut old);
         }
         accounts.end_tokens(&ada, at(9), (Which::Earlier, &[PURPOSE]));
-        assert!(accounts.losers.is_empty(), "neither the second change nor a new password ends the first undo");
+        assert!(
+            accounts.losers.is_empty(),
+            "neither the second change nor a new password ends the first undo"
+        );
         accounts.delete(ACME, &by_id, at(10)).unwrap();
         assert_eq!(accounts.losers.len(), 2, "a deletion ends both");
     }
@@ -555,7 +557,11 @@ mod tests {
     #[test]
     fn an_address_is_changed_by_the_newest_event_to_one_that_is_free() {
         let (mut accounts, ada) = ada();
-        let eve = Profile { id: Some("mem_eve".to_owned()), email: Some(address("eve@example.com")), ..Profile::default() };
+        let eve = Profile {
+            id: Some("mem_eve".to_owned()),
+            email: Some(address("eve@example.com")),
+            ..Profile::default()
+        };
         accounts.put(ACME, &eve, at(0), Some("mem_new")).unwrap();
         let by_id = MemberRef::Id(ADA.to_owned());
         let mut change = |to: &str, time, done: Option<&str>| {

@@ -163,12 +163,7 @@ impl Drafts {
     }
 
     /// Counts an automatic reply. What it comes to is an event of its own, with its own automations and mails.
-    fn absence(
-        &mut self,
-        event: &Prepared,
-        name: &MemberRef,
-        absence: &Absence,
-    ) -> Result<Applied, Refusal> {
+    fn absence(&mut self, event: &Prepared, name: &MemberRef, absence: &Absence) -> Result<Applied, Refusal> {
         let member = self.accounts.find(event.project.id, name)?;
         let limit = event.project.settings.out_of_office.limit;
         let (kind, count) = match self.accounts.count_absence(&member, absence, limit) {
@@ -225,7 +220,8 @@ impl Drafts {
         let old = happened.moved_from.filter(|_| purpose == Purpose::UndoEmailChange);
         let scope = old.map(fold).unwrap_or_default();
         let (time, member) = (happened.event.incoming.time, happened.member);
-        if self.accounts.request_token((member, purpose, &scope), time, happened.place) == Request::Superseded {
+        if self.accounts.request_token((member, purpose, &scope), time, happened.place) == Request::Superseded
+        {
             return false;
         }
         let id = TokenId::random(&mut self.chance);
@@ -299,7 +295,7 @@ mod tests {
     use rand::SeedableRng as _;
     use serde_json::json;
 
-    use super::super::fixture::{ACME, RESET, at, automation, incoming, prepared, project};
+    use super::super::fixture::{ACME, RESET, at, automation, built_in, incoming, prepared, project};
     use super::super::matching::DISABLED;
     use super::*;
     use crate::domain::change::Profile;
@@ -372,5 +368,110 @@ mod tests {
         assert_eq!((late.outcome, drafts.mails.len()), (Outcome::Dispatched, 1));
         let later = told(&mut drafts, &project, (1, RESET), -7_200_001);
         assert_eq!((later.outcome, drafts.mails.len()), (Outcome::Stale, 1));
+    }
+
+    fn apply(drafts: &mut Drafts, project: &Arc<Project>, kind: &str, data: serde_json::Value) -> Told {
+        let place = drafts.mails.len() + 100;
+        drafts.apply(place, &prepared(project, incoming(&place.to_string(), kind, at(0), data))).unwrap()
+    }
+
+    /// Each mail, as `template to purpose`.
+    fn mails(drafts: &Drafts) -> Vec<String> {
+        let mail = |mail: &Draft| {
+            let purpose = mail.purpose.map_or("", Purpose::name);
+            format!("{} {} {purpose}", mail.automation.template, mail.recipient).trim().to_owned()
+        };
+        drafts.mails.iter().filter(|mail| mail.cancelled.is_none()).map(mail).collect()
+    }
+
+    #[test]
+    fn who_gets_which_mail_follows_from_the_type_alone() {
+        let kinds = ["account.password-changed", "account.email-change-requested", "account.email-changed"];
+        let kinds = kinds.into_iter().chain(["account.administrator-granted", "account.on-vacation"]);
+        let project = project(kinds.map(built_in).collect());
+        let (ada, new) = ("ada@example.com", "ada@new.example");
+        let undo = format!("change-email {ada} undo-email-change");
+        for (kind, data, wanted) in [
+            ("password-changed", json!({ "email": ada }), vec![format!("change-password {ada}")]),
+            (
+                "email-change-requested",
+                json!({ "member": "mem_ada", "new_email": new, "email": "eve@evil.example" }),
+                vec![format!("change-email-confirm {new} change-email")],
+            ),
+            (
+                "email-changed",
+                json!({ "member": "mem_ada", "new_email": new, "old_email": "eve@evil.example" }),
+                vec![undo.clone(), format!("change-email {new}")],
+            ),
+            ("email-changed", json!({ "member": "mem_ada", "new_email": "ADA@example.com" }), vec![]),
+            ("updated", json!({ "id": "mem_ada", "email": new }), vec![undo, format!("change-email {new}")]),
+            ("updated", json!({ "id": "mem_ada", "first_name": "Ada" }), vec![]),
+            (
+                "administrator-granted",
+                json!({ "member": ada }),
+                vec![format!("reset-password-confirm {ada} reset-password")],
+            ),
+            (
+                "on-vacation",
+                json!({ "member": ada, "count": 2 }),
+                vec![format!("out-of-office-change {ada} notifications")],
+            ),
+        ] {
+            let mut drafts = drafts();
+            let told = apply(&mut drafts, &project, &format!("account.{kind}"), data.clone());
+            assert_eq!(mails(&drafts), wanted, "{kind} {data}");
+            let outcome = if wanted.is_empty() { Outcome::Applied } else { Outcome::Dispatched };
+            assert_eq!(told.outcome, outcome, "{kind} {data}");
+        }
+    }
+
+    #[test]
+    fn the_tokens_of_an_e_mail_change_keep_its_addresses() {
+        let project =
+            project(vec![built_in("account.email-change-requested"), built_in("account.email-changed")]);
+        let mut drafts = drafts();
+        let data = json!({ "member": "mem_ada", "new_email": "ada@new.example" });
+        apply(&mut drafts, &project, "account.email-change-requested", data.clone());
+        let asked = drafts.issues.values().next().unwrap().clone();
+        assert_eq!(
+            (asked.scope.as_str(), asked.payload.as_str()),
+            ("", r#"{"new_email":"ada@new.example"}"#)
+        );
+        apply(&mut drafts, &project, "account.email-changed", data);
+        assert_eq!(drafts.issues.len(), 1, "the change ends what was asked for before");
+        let undo = drafts.issues.values().next().unwrap();
+        let payload = r#"{"new_email":"ada@new.example","old_email":"ada@example.com"}"#;
+        assert_eq!((undo.scope.as_str(), undo.payload.as_str()), ("ada@example.com", payload));
+        assert_eq!(mails(&drafts).len(), 2, "and takes its mail away");
+    }
+
+    #[test]
+    fn an_automatic_reply_becomes_an_event_of_its_own() {
+        let project = project(vec![built_in("account.on-vacation")]);
+        let mut drafts = drafts();
+        let mut follow_ups = Vec::new();
+        for reply in 0..3 {
+            let data =
+                json!({ "member": "mem_ada", "message_id": format!("<{reply}@x>"), "matched": "away" });
+            let told = apply(&mut drafts, &project, "account.out-of-office-detected", data);
+            assert_eq!(told.outcome, Outcome::Applied);
+            follow_ups.append(&mut drafts.follow_ups);
+        }
+        let said: Vec<_> =
+            follow_ups.iter().map(|own| (own.incoming.kind.as_str(), &own.incoming.data)).collect();
+        let data = |count: u32| json!({ "member": "mem_ada", "count": count, "limit": 2, "matched": "away" });
+        let (first, second) = (data(1), data(2));
+        assert_eq!(said, [("account.out-of-office-warned", &first), ("account.on-vacation", &second)]);
+        assert!(follow_ups.iter().all(|own| own.own));
+        assert!(drafts.mails.is_empty(), "the reply itself is answered by nothing");
+    }
+
+    #[test]
+    fn a_token_that_has_no_meaning_for_an_event_keeps_its_automation_from_sending() {
+        let odd = Automation { event_type: RESET.to_owned(), ..built_in("account.email-changed") };
+        let (mut drafts, project) = (drafts(), project(vec![odd]));
+        let told = apply(&mut drafts, &project, RESET, json!({ "member": "mem_ada" }));
+        assert_eq!((told.outcome, drafts.mails.len()), (Outcome::NoAutomation, 0));
+        assert!(told.automations[0].why.is_some());
     }
 }

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::drafts::Prepared;
-use crate::domain::catalogue::{Automation, BUILT_IN, Integration, IntegrationKind, Project, Settings, TokenPlan};
+use crate::domain::catalogue::{
+    Automation, BUILT_IN, Integration, IntegrationKind, Project, Settings, TokenPlan,
+};
 use crate::domain::change::Change;
 use crate::domain::event::Incoming;
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};

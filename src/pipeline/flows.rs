@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::commit::plan_and_commit;
+pub use super::drafts::OWN_SOURCE;
 use super::drafts::Prepared;
 use super::lanes::Lanes;
 use super::live::Live;
@@ -190,6 +191,7 @@ impl Flows {
             self.good(project, genuine, found)?;
             return Err(FlowError::Token(TokenProblem::Used));
         }
+        db!(tx, members::sign_of_life(project.0, &member.id))?;
         let used = [("purpose", purpose), ("event", "used")];
         metrics::counter!("signalpost_tokens_total", &used).increment(1);
         Ok(member)

@@ -1,6 +1,6 @@
 //! The path of an event, in the order of its steps. One path: broker, HTTP and our own flows all enter here.
 
-mod absences;
+pub mod absences;
 pub mod accounts;
 mod attribute;
 pub mod carry;

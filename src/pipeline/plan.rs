@@ -189,7 +189,8 @@ async fn read_answered(
     }
     let counted = db!(tx, absences::counted(&rows))?;
     let about = db!(tx, absences::about_absence(&rows, &ABOUT_ABSENCE))?;
-    let counted = counted.into_iter().map(|(project, member, answered)| ((ProjectId(project), member), answered));
+    let counted =
+        counted.into_iter().map(|(project, member, answered)| ((ProjectId(project), member), answered));
     Ok(Answered::new(counted.collect(), about.into_iter().collect()))
 }
 

@@ -162,7 +162,9 @@ impl Planner {
             Ok((project, Change::read(&incoming.kind, &incoming.data)?))
         };
         match read(&incoming) {
-            Ok((project, change)) => Ok(Job { prepared: Prepared { incoming, project, change, own: false }, answer }),
+            Ok((project, change)) => {
+                Ok(Job { prepared: Prepared { incoming, project, change, own: false }, answer })
+            }
             Err(refusal) => Err(Box::new(Refused { incoming, refusal, answer })),
         }
     }

@@ -154,6 +154,8 @@ fn wording(owed: &Owed) -> (Reason, By) {
                 ResetReason::Forced => Reason::Forced,
             }
         }
+        // Whoever becomes an administrator needs a stronger password.
+        Ok(Change::AdministratorGranted(_)) => reason = Reason::Forced,
         Ok(Change::PasswordChanged(_, changed)) => {
             by = match changed {
                 ChangedBy::Member => By::Member,

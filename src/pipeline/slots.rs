@@ -65,7 +65,8 @@ impl Accounts {
     ) {
         for purpose in purposes {
             let first = (key.clone(), *purpose, String::new());
-            let of_purpose = self.slots.range_mut(first..).take_while(|(at, _)| at.0 == *key && at.1 == *purpose);
+            let of_purpose =
+                self.slots.range_mut(first..).take_while(|(at, _)| at.0 == *key && at.1 == *purpose);
             for (_, slot) in of_purpose {
                 if which == Which::Earlier && slot.requested_at.is_some_and(|requested| requested > time) {
                     continue;

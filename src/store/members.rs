@@ -98,6 +98,13 @@ pub async fn set_password(c: &mut Connection, project: Uuid, id: &str, hash: &st
     Ok(())
 }
 
+/// The member is there: automatic replies are counted from zero again.
+pub async fn sign_of_life(c: &mut Connection, project: Uuid, id: &str) -> Result<(), StoreError> {
+    let sql = "update members set auto_replies = 0 where project_id = $1 and id = $2 and auto_replies > 0";
+    sqlx::query::<Db>(sql).bind(project).bind(id).execute(c).await?;
+    Ok(())
+}
+
 /// The stored Argon2id hash of a member.
 pub async fn password_hash(c: &mut Connection, project: Uuid, id: &str) -> Result<Option<String>, StoreError> {
     let sql = "select password_hash from members where project_id = $1 and id = $2 and deleted_at is null";

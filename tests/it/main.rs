@@ -9,6 +9,7 @@ mod support;
 #[path = "../support/world.rs"]
 mod world;
 
+mod account_events;
 mod acts;
 mod batches;
 mod campaign;
