@@ -16,6 +16,7 @@ use super::error::Problem;
 use crate::domain::api_key::{ApiKey, KeyHash, Scope};
 use crate::domain::catalogue::Project;
 use crate::domain::id::{self, ApiKeyId, ProjectId};
+use crate::pipeline::flows::Actor;
 use crate::store::db;
 use crate::store::shown::{AuditEntry, StoredKey};
 
@@ -36,6 +37,11 @@ impl<S> Caller<S> {
     /// For what one field of a request needs beyond its route.
     pub(super) fn must_have(&self, scope: Scope) -> Result<(), Problem> {
         if self.holder.scopes.contains(&scope) { Ok(()) } else { Err(Problem::MissingScope(scope)) }
+    }
+
+    /// Who starts a flow by this call.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { name: self.holder.name.clone(), client: self.client.0 }
     }
 
     /// The row that tells of a change by this caller; to be written in the transaction of the change.

@@ -15,6 +15,7 @@ mod headers;
 pub mod health;
 mod hosted;
 mod idempotency;
+mod own_event;
 pub mod pages;
 mod serve;
 

@@ -1,18 +1,21 @@
 //! The JSON API. The table below is every route that needs a key, with the scope that it needs; a test holds
 //! the handlers against it.
 
+mod administrators;
 mod audit;
 mod dispatches;
+mod email_changes;
 mod events;
 mod members;
 mod paging;
 mod password_resets;
+mod passwords;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use super::State;
 use super::caller::{AccountsWrite, EventsWrite, Needs, Read};
@@ -47,8 +50,21 @@ table! {
     get  "/v1/events/{id}"              Read          events::get;
     get  "/v1/dispatches"               Read          dispatches::list;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
-    get  "/v1/members/{member}"         Read          members::get;
+    get    "/v1/members"                           Read          members::list;
+    post   "/v1/members"                           AccountsWrite members::create;
+    get    "/v1/members/{member}"                  Read          members::get;
+    patch  "/v1/members/{member}"                  AccountsWrite members::edit;
+    delete "/v1/members/{member}"                  AccountsWrite members::delete;
+    get    "/v1/members/{member}/tokens"           Read          tokens::list;
+    delete "/v1/members/{member}/tokens"           AccountsWrite tokens::revoke;
+    post   "/v1/members/{member}/email"            AccountsWrite email_changes::request;
+    put    "/v1/members/{member}/password"         AccountsWrite passwords::change;
+    post   "/v1/members/{member}/verify-password"  AccountsWrite passwords::verify;
+    post   "/v1/email-changes/confirm"             AccountsWrite email_changes::confirm;
+    post   "/v1/email-changes/undo"                AccountsWrite email_changes::undo;
+    post   "/v1/administrators"                    AccountsWrite administrators::create;
     post "/v1/password-resets"          AccountsWrite password_resets::request;
+    post "/v1/password-resets/force"    AccountsWrite password_resets::force;
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;

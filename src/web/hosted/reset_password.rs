@@ -15,9 +15,10 @@ use crate::domain::catalogue::Project;
 use crate::domain::password::Password;
 use crate::domain::token::Purpose;
 use crate::mail::brand::{Brand, Look};
-use crate::pipeline::flows::{Inspected, TokenProblem};
+use crate::pipeline::flows::{Actor, Inspected, TokenProblem};
 use crate::web::State;
 use crate::web::api;
+use crate::web::client::client;
 use crate::web::error::Problem;
 use crate::web::extract::{Params, PathName, is_json, media_type, parse_json, read_body, wants_json};
 use crate::web::headers::{Page, Policy, nonce};
@@ -80,9 +81,11 @@ pub(super) async fn complete(
     if !from_json && !from_form {
         return Err(Problem::UnsupportedMediaType("application/json or a form"));
     }
+    let actor = Actor::member(client(&parts.extensions, &parts.headers, &state.trusted_proxies).0);
     let body = read_body(body, FORM_LIMIT).await?;
     let Completion { token, new_password } = if from_json { parse_json(&body)? } else { parse_form(&body)? };
-    let done = state.flows.complete_reset(project.id, &token, new_password).await.map_err(Problem::from);
+    let done =
+        state.flows.complete_reset(project.id, &token, new_password, &actor).await.map_err(Problem::from);
     if from_json {
         return done.map(|member| Json(json!({ "member": member })).into_response());
     }
