@@ -17,6 +17,7 @@ use crate::broker;
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
 use crate::mail::network::Cidr;
+use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::engine::{self, Engine, SenderSettings};
 use crate::store::{Store, partitions};
 use crate::upkeep::{self, Upkeep};
@@ -71,37 +72,37 @@ impl App {
         .await
         .context("start the pipeline")?;
         let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
-        let broker = settings.broker.filter(|_| engine.sender.is_some());
-        let readiness = Readiness::expecting(&parts(&engine, broker.is_some()), clock.now());
+        let takes_messages = settings.broker.is_some() && engine.sender.is_some();
+        let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());
+        let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
+        let broker = settings.broker.map(|options| Broker::new(options, &clock, &keys));
+        let dead_messages = broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep));
+        let dead_messages = dead_messages.unwrap_or_default();
 
-        let mut addresses = Vec::new();
-        for (listener, surface) in surfaces {
-            addresses.push(listener.local_addr()?);
-            let state = web::State {
-                store: store.clone(),
-                clock: clock.clone(),
-                intake: engine.intake.clone(),
-                flows: engine.flows.clone(),
-                live: engine.live.clone(),
-                keys: keys.clone(),
-                public_url: public_url.clone(),
-                trusted_proxies: settings.trusted_proxies.clone(),
-                readiness: readiness.clone(),
-                metrics: settings.metrics.clone(),
-                surface,
-                known_keys: web::KnownKeys::default(),
-            };
-            takers.spawn(serve(listener, web::router(state), stop_taking.clone()));
-        }
+        let state = |surface| web::State {
+            store: store.clone(),
+            clock: clock.clone(),
+            intake: engine.intake.clone(),
+            flows: engine.flows.clone(),
+            live: engine.live.clone(),
+            keys: keys.clone(),
+            public_url: public_url.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            readiness: readiness.clone(),
+            metrics: settings.metrics.clone(),
+            surface,
+            known_keys: web::KnownKeys::default(),
+            dead_messages: dead_messages.clone(),
+        };
+        let addresses = open(surfaces, state, &takers, &stop_taking)?;
 
         let (take, may_take) = watch::channel(true);
-        let broker = broker.map(|options| take_messages(options, &clock, (&engine, &keys)));
-        let (publisher, worker) = broker.unzip();
+        let worker = broker.as_ref().filter(|_| takes_messages).map(|broker| broker.worker(&engine));
+        let publisher = broker.map(|broker| broker.publisher);
         let health = worker.as_ref().map(broker::Worker::health);
         if let Some(worker) = worker {
             takers.spawn(worker.run(may_take, stop_taking.clone()));
         }
-        let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
         let chores = Upkeep {
             store: store.clone(),
             clock,
@@ -113,6 +114,9 @@ impl App {
             retention: settings.retention,
             live: engine.live.clone(),
             metrics: settings.metrics,
+            dead_messages,
+            publisher: publisher.clone(),
+            ages: upkeep::Ages::default(),
         };
         upkeep::start(chores, &upkeep, &stop_upkeep);
         Ok(Self { addresses, engine, stop_taking, takers, stop_upkeep, upkeep, publisher, store })
@@ -137,21 +141,59 @@ impl App {
     }
 }
 
+/// Serves each address with its surface.
+fn open(
+    surfaces: Vec<(TcpListener, Surface)>,
+    state: impl Fn(Surface) -> web::State,
+    takers: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for (listener, surface) in surfaces {
+        addresses.push(listener.local_addr()?);
+        takers.spawn(serve(listener, web::router(state(surface)), stop.clone()));
+    }
+    Ok(addresses)
+}
+
 async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
     if let Err(error) = web::serve(listener, router, stop).await {
         tracing::error!(error = &error as &dyn std::error::Error, "HTTP is not served any more");
     }
 }
 
-fn take_messages(
+/// The ways to the broker.
+pub struct Broker {
     options: broker::Options,
-    clock: &Clock,
-    (engine, keys): (&Engine, &Keyring),
-) -> (broker::Publisher, broker::Worker) {
-    let (current, old) = keys.origin_keys();
-    let publisher = broker::Publisher::new(options.clone(), broker::OriginKeys::new(current, old));
-    let worker = broker::Worker::new(options, clock.clone(), engine.intake.clone(), publisher.clone());
-    (publisher, worker)
+    clock: Clock,
+    publisher: broker::Publisher,
+}
+
+impl Broker {
+    pub fn new(options: broker::Options, clock: &Clock, keys: &Keyring) -> Self {
+        let (current, old) = keys.origin_keys();
+        let publisher = broker::Publisher::new(options.clone(), broker::OriginKeys::new(current, old));
+        Self { options, clock: clock.clone(), publisher }
+    }
+
+    fn worker(&self, engine: &Engine) -> broker::Worker {
+        let (options, publisher) = (self.options.clone(), self.publisher.clone());
+        broker::Worker::new(options, self.clock.clone(), engine.intake.clone(), publisher)
+    }
+
+    /// Until the very end: requests and upkeep ask for letters.
+    pub fn dead_messages(&self, tasks: &TaskTracker, stop: &CancellationToken) -> DeadMessages {
+        let options = broker::Options { name: "signalpost dead letters".to_owned(), ..self.options.clone() };
+        let queue = broker::DeadQueue::new(options, self.publisher.clone(), self.clock.clone());
+        let (dead_messages, requests) = DeadMessages::new();
+        tasks.spawn(queue.run(requests, stop.clone()));
+        dead_messages
+    }
+
+    /// Ends what was connected to publish.
+    pub async fn close(self) {
+        self.publisher.close().await;
+    }
 }
 
 fn parts(engine: &Engine, takes_messages: bool) -> Vec<Part> {

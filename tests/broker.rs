@@ -7,8 +7,20 @@
     reason = "a test stands outside: it publishes, spawns and reads its address"
 )]
 
+#[path = "it/acts.rs"]
+#[expect(dead_code, reason = "what another test binary's members do too")]
+mod acts;
+#[path = "broker/letters.rs"]
+mod letters;
+#[path = "support/node.rs"]
+#[expect(dead_code, reason = "another test binary uses more of it")]
+mod node;
 #[path = "broker/raw.rs"]
 mod raw;
+mod support;
+#[path = "support/world.rs"]
+#[expect(dead_code, reason = "another test binary uses more of it")]
+mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::Command;

@@ -188,7 +188,9 @@ fn apply_tells_each_change_and_the_second_time_none() {
         place.command(&words).env("SMTP_PASSWORD", "hunter2").output().unwrap()
     };
     let created = "project acme: created\nintegration main: created\nautomation \"Reset password\": created\n\
-                   automation \"Password changed\": created\n";
+                   automation \"Password changed\": created\nautomation \"Confirm e-mail address\": created\n\
+                   automation \"E-mail address changed\": created\nautomation \"Administrator granted\": created\n\
+                   automation \"Out of office\": created\nautomation \"On vacation\": created\n";
     for arguments in [&["--dry-run"] as &[&str], &[]] {
         let done = apply(arguments);
         assert_eq!((code(&done), out(&done).as_str()), (0, created), "{}", err(&done));

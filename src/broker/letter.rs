@@ -1,14 +1,22 @@
-//! What a refused message looks like as a dead letter, pure: as it came, with headers that say why.
+//! What a dead letter looks like, pure: a refused message as it came, or the copy of a dead dispatch's event, with
+//! headers that say why.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use serde_json::json;
 
 use super::origin::{Identity, Origin, OriginKeys};
+use super::topology::EVENTS_EXCHANGE;
 use crate::domain::event::Refusal;
+use crate::domain::id::DispatchId;
+use crate::pipeline::dead_letters::DeadCopy;
+use crate::pipeline::decode::STRUCTURED;
 
 /// Start of the headers that say why a message is a dead letter.
 pub(super) const HEADER_PREFIX: &str = "x-signalpost-";
+/// The dispatch whose event it is a copy of.
+pub(super) const DISPATCH_HEADER: &str = "x-signalpost-dispatch-id";
 /// Where it came from, proven.
 pub(super) const ORIGIN_HEADER: &str = "x-signalpost-origin";
 /// Written by the queue that delivers; means nothing in another.
@@ -42,14 +50,37 @@ pub(super) fn refused_properties(
             headers.insert(name.clone(), value.clone());
         }
     }
-    let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let origin = keys.sign(letter.origin, letter.identity, letter.body);
+    let why = Why {
+        reason: refusal.reason.name(),
+        detail: Some(&refusal.detail),
+        field: refusal.field.as_deref(),
+        at,
+        dispatch: None,
+    };
+    say(&mut headers, &why, &origin);
+    kept_properties(original).with_headers(headers)
+}
+
+/// What the headers of a dead letter say.
+struct Why<'a> {
+    reason: &'a str,
+    detail: Option<&'a str>,
+    field: Option<&'a str>,
+    at: DateTime<Utc>,
+    dispatch: Option<DispatchId>,
+}
+
+fn say(headers: &mut FieldTable, why: &Why<'_>, origin: &str) {
+    let at = why.at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let dispatch = why.dispatch.map(|id| id.to_string());
     let said = [
-        ("reason", Some(refusal.reason.name())),
-        ("detail", Some(refusal.detail.as_str())),
-        ("field", refusal.field.as_deref()),
+        ("reason", Some(why.reason)),
+        ("detail", why.detail),
+        ("field", why.field),
         ("at", Some(at.as_str())),
-        ("origin", Some(origin.as_str())),
+        ("dispatch-id", dispatch.as_deref()),
+        ("origin", Some(origin)),
     ];
     for (name, text) in said {
         if let Some(text) = text {
@@ -57,7 +88,47 @@ pub(super) fn refused_properties(
             headers.insert(name, AMQPValue::LongString(text.into()));
         }
     }
-    kept_properties(original).with_headers(headers)
+}
+
+/// The copy of a dead dispatch's event, structured, whatever it came as, since that says all of it.
+pub(super) struct CopyLetter {
+    /// PROJECT.TYPE, in full: a routing key of the broker may be too short for it.
+    pub(super) origin: Origin<'static>,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+}
+
+impl CopyLetter {
+    pub(super) fn new(copy: &DeadCopy, at: DateTime<Utc>, keys: &OriginKeys) -> Self {
+        let event = &copy.event;
+        let mut body = json!({
+            "specversion": "1.0", "id": event.id, "source": event.source, "type": event.kind,
+            "time": event.time, "project": event.project, "data": event.data,
+        });
+        if let Some(traceparent) = &event.traceparent {
+            body["traceparent"] = traceparent.as_str().into();
+        }
+        let body = body.to_string().into_bytes();
+        let routing_key = format!("{}.{}", event.project, event.kind).into();
+        let origin = Origin { exchange: EVENTS_EXCHANGE.into(), routing_key, user_id: None };
+        let identity = Identity { project: &event.project, source: &event.source, id: &event.id };
+        let why = Why {
+            reason: &copy.reason,
+            detail: copy.detail.as_deref(),
+            field: None,
+            at,
+            dispatch: Some(copy.dispatch),
+        };
+        let mut headers = FieldTable::default();
+        say(&mut headers, &why, &keys.sign(&origin, identity, &body));
+        let properties =
+            BasicProperties::default().with_content_type(STRUCTURED.into()).with_headers(headers);
+        let properties = match ShortString::try_new(event.id.clone()) {
+            Ok(id) => properties.with_message_id(id),
+            Err(_) => properties,
+        };
+        Self { origin, properties, body }
+    }
 }
 
 type With = fn(BasicProperties, ShortString) -> BasicProperties;

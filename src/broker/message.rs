@@ -34,9 +34,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(delivery: Delivery) -> Self {
-        let count = header(&delivery, DELIVERY_COUNT).and_then(AMQPValue::as_long_long_int).unwrap_or(0);
-        // On a first delivery the header is left over from another queue.
-        let failures = if delivery.redelivered { count } else { 0 };
+        let failures = delivery_count(&delivery);
         Self { delivery, replayed: None, failures }
     }
 
@@ -60,24 +58,17 @@ impl Held {
 
     /// What it says, as of where it came from at first.
     pub(super) fn decode(&mut self, keys: &OriginKeys, now: DateTime<Utc>) -> Payload {
-        let signed = match header(&self.delivery, ORIGIN_HEADER) {
-            Some(AMQPValue::LongString(text)) => std::str::from_utf8(text.as_bytes()).ok(),
-            _ => None,
-        };
-        if let Some(read) = signed.and_then(OriginKeys::read) {
-            let payload = self.decode_as(&read.0, now);
-            if keys.is_genuine(&read, identity(&payload), &self.delivery.data) {
-                self.replayed = Some(read.0);
-                return payload;
-            }
+        if let Some((origin, payload)) = read_genuine(&self.delivery, keys, now) {
+            self.replayed = Some(origin);
+            return payload;
         }
-        self.decode_as(&self.origin(), now)
+        read(&self.delivery, &self.origin(), now)
     }
 
     /// Puts it into the dead queue; returns once it is there.
     pub(super) async fn publish_refusal(&self, publisher: &Publisher, refusal: &Refusal, at: DateTime<Utc>) {
         let origin = self.origin();
-        let payload = self.decode_as(&origin, at);
+        let payload = read(&self.delivery, &origin, at);
         let identity = identity(&payload);
         let (properties, body) = (&self.delivery.properties, self.delivery.data.as_slice());
         let letter = Letter { origin: &origin, identity, properties, body };
@@ -94,30 +85,50 @@ impl Held {
             },
         }
     }
+}
 
-    fn decode_as(&self, origin: &Origin<'_>, now: DateTime<Utc>) -> Payload {
-        let properties = &self.delivery.properties;
-        let headers = properties.headers().as_ref().map(texts).unwrap_or_default();
-        let raw = RawMessage {
-            routing_key: &origin.routing_key,
-            content_type: text(properties.content_type().as_ref()),
-            headers: &headers,
-            message_id: text(properties.message_id().as_ref()),
-            kind: text(properties.kind().as_ref()),
-            app_id: text(properties.app_id().as_ref()),
-            user_id: origin.user_id.as_deref(),
-            timestamp: *properties.timestamp(),
-            body: &self.delivery.data,
-        };
-        match (decode_amqp(&raw, now), screen::refusal(properties)) {
-            (Ok(incoming), None) => Payload::Event(incoming),
-            (Err(undecodable), None) => Payload::Undecodable(undecodable),
-            (Err(undecodable), Some(refusal)) => Payload::Undecodable(Undecodable { refusal, ..undecodable }),
-            (Ok(Incoming { project, source, id, kind, .. }), Some(refusal)) => {
-                Payload::Undecodable(Undecodable { refusal, project, source, id, kind })
-            }
+/// What a delivery says and where it came from at first, if we put it into the dead queue.
+pub(super) fn read_genuine(
+    delivery: &Delivery,
+    keys: &OriginKeys,
+    now: DateTime<Utc>,
+) -> Option<(Origin<'static>, Payload)> {
+    let AMQPValue::LongString(text) = header(delivery, ORIGIN_HEADER)? else { return None };
+    let signed = OriginKeys::read(std::str::from_utf8(text.as_bytes()).ok()?)?;
+    let payload = read(delivery, &signed.0, now);
+    keys.is_genuine(&signed, identity(&payload), &delivery.data).then_some((signed.0, payload))
+}
+
+/// What a delivery says, as of where it came from.
+pub(super) fn read(delivery: &Delivery, origin: &Origin<'_>, now: DateTime<Utc>) -> Payload {
+    let properties = &delivery.properties;
+    let headers = properties.headers().as_ref().map(texts).unwrap_or_default();
+    let raw = RawMessage {
+        routing_key: &origin.routing_key,
+        content_type: text(properties.content_type().as_ref()),
+        headers: &headers,
+        message_id: text(properties.message_id().as_ref()),
+        kind: text(properties.kind().as_ref()),
+        app_id: text(properties.app_id().as_ref()),
+        user_id: origin.user_id.as_deref(),
+        timestamp: *properties.timestamp(),
+        body: &delivery.data,
+    };
+    match (decode_amqp(&raw, now), screen::refusal(properties)) {
+        (Ok(incoming), None) => Payload::Event(incoming),
+        (Err(undecodable), None) => Payload::Undecodable(undecodable),
+        (Err(undecodable), Some(refusal)) => Payload::Undecodable(Undecodable { refusal, ..undecodable }),
+        (Ok(Incoming { project, source, id, kind, .. }), Some(refusal)) => {
+            Payload::Undecodable(Undecodable { refusal, project, source, id, kind })
         }
     }
+}
+
+/// How often the broker has delivered it before, in vain.
+pub(super) fn delivery_count(delivery: &Delivery) -> i64 {
+    let count = header(delivery, DELIVERY_COUNT).and_then(AMQPValue::as_long_long_int).unwrap_or(0);
+    // On a first delivery the header is left over from another queue.
+    if delivery.redelivered { count } else { 0 }
 }
 
 /// The planner's answer to come; `None` if it was dropped.
@@ -142,18 +153,18 @@ impl Future for Answer {
     }
 }
 
-fn identity(payload: &Payload) -> Identity<'_> {
+pub(super) fn identity(payload: &Payload) -> Identity<'_> {
     match payload {
         Payload::Event(event) => Identity { project: &event.project, source: &event.source, id: &event.id },
         Payload::Undecodable(what) => Identity { project: &what.project, source: &what.source, id: &what.id },
     }
 }
 
-fn text(property: Option<&ShortString>) -> Option<&str> {
+pub(super) fn text(property: Option<&ShortString>) -> Option<&str> {
     property.map(ShortString::as_str)
 }
 
-fn header<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a AMQPValue> {
+pub(super) fn header<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a AMQPValue> {
     delivery.properties.headers().as_ref()?.inner().get(name)
 }
 

@@ -4,6 +4,7 @@
 //!   delivery in it, `acks` which of them may be acknowledged.
 //! - [`Publisher`] is the only one that publishes; `letter` is what a refused message looks like in the dead queue,
 //!   `origin` proves where it came from.
+//! - [`DeadQueue`] looks into the dead queue, and takes letters out of it; `dead_letter` is one of them.
 //! - `topology` alone names exchanges and queues, `connection` alone sees the password.
 //! - `transport` is what lapin reads from: `screen` and `properties` take out of each message what would end lapin,
 //!   and mark the message, which is then refused like any other.
@@ -11,6 +12,8 @@
 mod acks;
 mod connection;
 mod consumer;
+mod dead_letter;
+mod dead_queue;
 mod letter;
 mod message;
 mod origin;
@@ -22,6 +25,7 @@ pub mod topology;
 mod transport;
 
 pub use connection::{BrokerUrl, ConnectError, InvalidUrl, Options};
+pub use dead_queue::DeadQueue;
 pub use letter::Letter;
 pub use origin::{Identity, Origin, OriginKeys};
 pub use publisher::{PublishError, Publisher};

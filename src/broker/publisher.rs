@@ -1,4 +1,4 @@
-//! The only place that publishes: persistent and mandatory, its confirm read, on a connection of its own, since
+//! The only place that publishes: persistent, mandatory but for notices, its confirm read, on a connection of its own, since
 //! the broker stops reading from one that publishes while its memory or disk is short. Knows nothing of planning.
 //!
 //! lapin logs a returned message with its body (target `lapin::returned_messages`); telemetry filters that off.
@@ -18,10 +18,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connection::{ConnectError, Options, backoff, connect};
-use super::letter::{Letter, refused_properties};
+use super::letter::{CopyLetter, Letter, refused_properties};
 use super::origin::OriginKeys;
-use super::topology::{self, DEAD_EXCHANGE, EVENTS_EXCHANGE, TopologyError};
+use super::topology::{self, DEAD_EXCHANGE, EVENTS_EXCHANGE, NOTICES_EXCHANGE, TopologyError};
 use crate::domain::event::Refusal;
+use crate::pipeline::dead_letters::DeadCopy;
 use crate::pipeline::decode::STRUCTURED;
 
 /// Survives a restart of the broker.
@@ -82,6 +83,8 @@ struct Outgoing<'a> {
     routing_key: ShortString,
     properties: BasicProperties,
     body: &'a [u8],
+    /// Whether it must reach a queue.
+    mandatory: bool,
 }
 
 impl Publisher {
@@ -99,9 +102,10 @@ impl Publisher {
     pub async fn publish_refusal(&self, letter: &Letter<'_>, refusal: &Refusal, at: DateTime<Utc>) {
         let message = Outgoing {
             exchange: DEAD_EXCHANGE,
-            routing_key: short(&letter.origin.routing_key).unwrap_or_default(),
+            routing_key: cut_short(&letter.origin.routing_key),
             properties: refused_properties(letter, refusal, at, &self.0.origins),
             body: letter.body,
+            mandatory: true,
         };
         let publish = || self.publish(&message);
         let again = |error: &PublishError, wait: Duration| {
@@ -125,8 +129,42 @@ impl Publisher {
                 None => properties,
             },
             body: body.as_bytes(),
+            mandatory: true,
         };
-        let publish = || self.publish(&message);
+        self.publish_soon(&message).await
+    }
+
+    /// Puts the copy of a dead dispatch's event into `signalpost.dead`.
+    pub async fn publish_copy(&self, copy: &DeadCopy, at: DateTime<Utc>) -> Result<(), PublishError> {
+        let CopyLetter { origin, properties, body } = CopyLetter::new(copy, at, &self.0.origins);
+        let routing_key = cut_short(&origin.routing_key);
+        let message =
+            Outgoing { exchange: DEAD_EXCHANGE, routing_key, properties, body: &body, mandatory: true };
+        self.publish_soon(&message).await
+    }
+
+    /// Puts a letter of the dead queue elsewhere as it is: back to the events, or to the end of the dead queue.
+    pub(super) async fn publish_letter(
+        &self,
+        exchange: &'static str,
+        routing_key: &str,
+        (properties, body): (&BasicProperties, &[u8]),
+    ) -> Result<(), PublishError> {
+        let (routing_key, properties) = (cut_short(routing_key), properties.clone());
+        self.publish_soon(&Outgoing { exchange, routing_key, properties, body, mandatory: true }).await
+    }
+
+    /// Tells whoever listens, if anybody does, what Signalpost itself did.
+    pub async fn publish_notice(&self, project: &str, kind: &str, event: &Value) -> Result<(), PublishError> {
+        let (body, routing_key) = (event.to_string(), cut_short(&format!("{project}.{kind}")));
+        let properties = BasicProperties::default().with_content_type(STRUCTURED.into());
+        let (exchange, body) = (NOTICES_EXCHANGE, body.as_bytes());
+        self.publish_soon(&Outgoing { exchange, routing_key, properties, body, mandatory: false }).await
+    }
+
+    /// Tries some times, for so long at most.
+    async fn publish_soon(&self, message: &Outgoing<'_>) -> Result<(), PublishError> {
+        let publish = || self.publish(message);
         let trying = publish.retry(backoff().with_max_times(EVENT_TRIES));
         timeout(EVENT_TIMEOUT, trying).await.unwrap_or(Err(PublishError::TimedOut))
     }
@@ -149,7 +187,7 @@ impl Publisher {
     #[expect(clippy::disallowed_methods, reason = "the one home of the call")]
     async fn publish(&self, message: &Outgoing<'_>) -> Result<(), PublishError> {
         let link = self.link().await?;
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let options = BasicPublishOptions { mandatory: message.mandatory, ..Default::default() };
         let (exchange, key) = (message.exchange.into(), message.routing_key.clone());
         let properties = message.properties.clone().with_delivery_mode(PERSISTENT);
         let published = link.channel.basic_publish(exchange, key, options, message.body, properties).await;
@@ -232,6 +270,11 @@ impl Link {
         }
         reason.clone().filter(|_| self.is_usable())
     }
+}
+
+/// As much of a routing key as the broker takes; where all of it is needed, it is in the origin or the body.
+fn cut_short(text: &str) -> ShortString {
+    short(&text[..text.floor_char_boundary(usize::from(u8::MAX))]).unwrap_or_default()
 }
 
 fn short(text: &str) -> Option<ShortString> {

@@ -3,6 +3,7 @@
 
 mod api_key;
 mod apply;
+mod dead_letters;
 mod destination;
 mod dev;
 mod migrate;
@@ -76,6 +77,9 @@ enum Command {
                             signalpost publish --project acme --file events.jsonl"
     )]
     Publish(publish::Args),
+    /// Messages that were refused, and e-mails that will not be tried again
+    #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
+    DeadLetters(dead_letters::Args),
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
@@ -141,6 +145,7 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
             Command::Render(args) => render::run(&args),

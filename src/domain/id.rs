@@ -80,6 +80,8 @@ ids! {
     AutomationId = "aut",
     /// A way to send.
     IntegrationId = "int",
+    /// A refused message in the dead queue.
+    DeadMessageId = "msg",
     /// An API key (not the key itself).
     ApiKeyId = "key",
     /// A row of the audit.

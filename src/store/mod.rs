@@ -24,6 +24,8 @@ macro_rules! query_files {
         pub mod captures;
         #[path = "catalogue.rs"]
         pub mod catalogue;
+        #[path = "dead.rs"]
+        pub mod dead;
         #[path = "dispatches.rs"]
         pub mod dispatches;
         #[path = "events.rs"]

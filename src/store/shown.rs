@@ -108,3 +108,46 @@ pub struct AuditEntry {
     pub subject: String,
     pub client: Option<String>,
 }
+
+/// A dead dispatch as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct DeadDispatch {
+    pub id: Uuid,
+    pub event_id: Uuid,
+    pub automation_id: Uuid,
+    pub template: String,
+    pub recipient: String,
+    pub reason: String,
+    pub detail: Option<String>,
+    pub at: DateTime<Utc>,
+    pub source: String,
+    pub source_id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+}
+
+/// The event of a dead dispatch, to be copied.
+#[derive(sqlx::FromRow, Clone)]
+pub struct DeadEvent {
+    pub id: Uuid,
+    pub slug: String,
+    pub reason: String,
+    pub detail: Option<String>,
+    pub source: String,
+    pub source_id: String,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub time: DateTime<Utc>,
+    pub received_at: DateTime<Utc>,
+    pub data: String,
+    pub traceparent: Option<String>,
+}
+
+/// What is wanted of the dead dispatches of a project.
+#[derive(Clone, Copy, Default)]
+pub struct DeadLike<'a> {
+    pub reason: Option<&'a str>,
+    /// The event's full type.
+    pub kind: Option<&'a str>,
+    pub since: Option<DateTime<Utc>>,
+}

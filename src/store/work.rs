@@ -206,11 +206,17 @@ pub async fn oldest_open(c: &mut Connection) -> Result<Option<Uuid>, StoreError>
     Ok(sqlx::query_scalar::<Db, Uuid>(sql).fetch_optional(c).await?)
 }
 
-/// How many dispatches are due and not in hand, and since when the oldest is, by integration.
-pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, i64, DateTime<Utc>)>, StoreError> {
-    let sql = "select integration_id, count(*), min(due_at) from dispatches \
-               where state = 'pending' and holder is null and due_at <= $1 group by integration_id";
-    Ok(sqlx::query_as::<Db, (Uuid, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
+/// How many dispatches are due and not in hand, and since when the oldest is, by integration and automation.
+pub async fn due(c: &mut Connection, now: DateTime<Utc>) -> Result<Vec<(Uuid, Uuid, i64, DateTime<Utc>)>, StoreError> {
+    let sql = "select integration_id, automation_id, count(*), min(due_at) from dispatches \
+               where state = 'pending' and holder is null and due_at <= $1 group by integration_id, automation_id";
+    Ok(sqlx::query_as::<Db, (Uuid, Uuid, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
+}
+
+/// How many dispatches wait for their next try.
+pub async fn later_count(c: &mut Connection, now: DateTime<Utc>) -> Result<i64, StoreError> {
+    let sql = "select count(*) from dispatches where state = 'pending' and holder is null and due_at > $1";
+    Ok(sqlx::query_scalar::<Db, i64>(sql).bind(now).fetch_one(c).await?)
 }
 
 /// How many dispatches are due and not in hand, counted up to a limit.

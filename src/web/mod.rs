@@ -43,6 +43,7 @@ use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
 use crate::mail::network::Cidr;
 use crate::pipeline::Intake;
+use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
 use crate::store::Store;
@@ -67,6 +68,8 @@ pub struct State {
     pub surface: Surface,
     /// Starts empty.
     pub known_keys: KnownKeys,
+    /// Leads nowhere without a broker.
+    pub dead_messages: DeadMessages,
 }
 
 /// What an address serves. With an administration address there are two, with different surfaces.

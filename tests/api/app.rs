@@ -13,6 +13,7 @@ use signalpost::domain::event::{Incoming, Planned, Reason, Refusal};
 use signalpost::domain::id::{ApiKeyId, AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
+use signalpost::pipeline::dead_letters::DeadMessages;
 use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
@@ -89,6 +90,7 @@ impl App {
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             surface,
             known_keys: KnownKeys::default(),
+            dead_messages: DeadMessages::default(),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

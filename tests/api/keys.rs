@@ -9,10 +9,14 @@ use signalpost::web::api::ROUTES;
 use crate::app::{ACME, Answer, App};
 
 /// Every route that needs a key, with its scope, an address to call it at, and whether it takes a body.
-const MATRIX: [(&str, &str, Scope, &str); 11] = [
+const MATRIX: [(&str, &str, Scope, &str); 15] = [
     ("post", "/v1/events", Scope::EventsWrite, "/v1/events"),
     ("get", "/v1/events", Scope::Read, "/v1/events?source=s&id=1"),
     ("get", "/v1/events/{id}", Scope::Read, "/v1/events/evt_00000000000000000000000000000001"),
+    ("get", "/v1/dead-letters", Scope::Read, "/v1/dead-letters"),
+    ("get", "/v1/dead-letters/{id}", Scope::Read, "/v1/dead-letters/dsp_00000000000000000000000000000001"),
+    ("post", "/v1/dead-letters/replay", Scope::EventsWrite, "/v1/dead-letters/replay"),
+    ("post", "/v1/dead-letters/discard", Scope::EventsWrite, "/v1/dead-letters/discard"),
     ("get", "/v1/dispatches", Scope::Read, "/v1/dispatches"),
     ("get", "/v1/dispatches/{id}", Scope::Read, "/v1/dispatches/dsp_00000000000000000000000000000001"),
     ("get", "/v1/members/{member}", Scope::Read, "/v1/members/elon"),

@@ -21,6 +21,8 @@ async fn link(app: &App, purpose: Purpose) -> String {
     let row = TokenRow {
         project_id: ACME.0,
         member_id: "mem_elon".to_owned(),
+        scope: String::new(),
+        payload: "{}".to_owned(),
         purpose: purpose.name(),
         id: TOKEN.0,
         key_id: app.keyring.current_id().to_owned(),

@@ -122,8 +122,10 @@ async fn absences_warn_once_for_each_mail_and_then_set_the_member_on_vacation() 
         assert_eq!(absence(&world, "ada").await, (1, false));
     }
     assert_eq!(world.mails().len(), mails + 1, "one warning");
-    let newest = world.get("/v1/dispatches?limit=1").await.json["items"][0]["message_id"].clone();
-    published(&world, "out-of-office-detected", reply(newest.as_str().unwrap())).await;
+    let dispatches = world.get("/v1/dispatches?limit=100").await.json;
+    let dispatches = dispatches["items"].as_array().unwrap();
+    let warning = dispatches.iter().find(|one| one["template"] == "out-of-office-warning").unwrap();
+    published(&world, "out-of-office-detected", reply(warning["message_id"].as_str().unwrap())).await;
     assert_eq!(absence(&world, "ada").await, (1, false), "a reply to the warning counts for nothing");
 
     published(&world, "signed-in", json!({ "member": "ada" })).await;

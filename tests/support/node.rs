@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use signalpost::app::{App, Settings};
+use signalpost::broker::Options;
 use signalpost::domain::clock::Clock;
 use signalpost::domain::keys::Keyring;
 use signalpost::mail::server::{Limits, tls_config};
@@ -23,7 +24,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) async fn start(url: String, clock: Clock, keys: Arc<Keyring>, limits: Limits) -> Self {
+    pub(crate) async fn start(
+        url: String,
+        clock: Clock,
+        keys: Arc<Keyring>,
+        (limits, broker): (Limits, Option<Options>),
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -43,7 +49,7 @@ impl Node {
                 trusted_proxies: Vec::new(),
                 surfaces: vec![(TcpListener::from_std(listener).unwrap(), surface)],
                 sender: Some(SenderSettings { concurrency: 64, allow: Vec::new(), tls, limits, alone }),
-                broker: None,
+                broker,
                 max_due: 200_000,
                 retention: Duration::from_hours(24 * 30),
                 metrics: PrometheusBuilder::new().build_recorder().handle(),

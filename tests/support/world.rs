@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
 use signalpost::app::App;
+use signalpost::broker::Options;
 use signalpost::domain::api_key::{ApiKey, Scope};
 use signalpost::domain::clock::Clock;
 use signalpost::domain::id::ApiKeyId;
@@ -38,6 +39,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) nodes: usize,
+    pub(crate) broker: Option<Options>,
 }
 
 /// The application, and what is around it.
@@ -51,6 +53,7 @@ pub(crate) struct World {
     keyring: Arc<Keyring>,
     url: String,
     limits: Limits,
+    broker: Option<Options>,
     events: AtomicU64,
     /// The database: gone with this.
     _home: Box<dyn std::any::Any>,
@@ -73,6 +76,7 @@ impl Default for Setup {
             limits: Limits::default(),
             clock: Clock::manual(noon),
             nodes: 1,
+            broker: None,
         }
     }
 }
@@ -107,6 +111,7 @@ impl World {
             clock: setup.clock,
             events: AtomicU64::new(0),
             limits: setup.limits,
+            broker: setup.broker,
             nodes: Vec::new(),
             _home: home,
             sink,
@@ -172,7 +177,8 @@ impl World {
     /// Starts one more process on the database; its number.
     pub(crate) async fn start_node(&mut self) -> usize {
         let (url, clock, keys) = (self.url.clone(), self.clock.clone(), self.keyring.clone());
-        self.nodes.push(Node::start(url, clock, keys, self.limits).await);
+        let outside = (self.limits, self.broker.clone());
+        self.nodes.push(Node::start(url, clock, keys, outside).await);
         self.nodes.len() - 1
     }
 

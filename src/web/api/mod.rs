@@ -3,6 +3,7 @@
 
 mod administrators;
 mod audit;
+mod dead_letters;
 mod dispatches;
 mod email_changes;
 mod events;
@@ -48,6 +49,10 @@ table! {
     post "/v1/events"                   EventsWrite   events::post;
     get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
+    get  "/v1/dead-letters"             Read          dead_letters::list;
+    get  "/v1/dead-letters/{id}"        Read          dead_letters::get;
+    post "/v1/dead-letters/replay"      EventsWrite   dead_letters::replay;
+    post "/v1/dead-letters/discard"     EventsWrite   dead_letters::discard;
     get  "/v1/dispatches"               Read          dispatches::list;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
     get    "/v1/members"                           Read          members::list;

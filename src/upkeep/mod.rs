@@ -1,5 +1,10 @@
-//! What is done by the clock: partitions, retention, expiry, gauges, readiness. Timers only, each step
-//! idempotent, so that any number of replicas may do it at once.
+//! What is done by the clock: partitions, retention, expiry, gauges, readiness, copies of dead dispatches. Timers
+//! only, each step idempotent, so that any number of replicas may do it at once.
+
+mod copies;
+mod gauges;
+
+pub use gauges::Ages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +16,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::BrokerHealth;
+use crate::broker::{BrokerHealth, Publisher};
 use crate::domain::clock::Clock;
-use crate::domain::dispatch::DeadReason;
-use crate::domain::id::IntegrationId;
+use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::engine::is_stopped_within;
 use crate::pipeline::lanes::Lanes;
 use crate::pipeline::lease::Lease;
@@ -45,6 +49,11 @@ pub struct Upkeep {
     pub max_due: i64,
     pub metrics: PrometheusHandle,
     pub retention: Duration,
+    pub dead_messages: DeadMessages,
+    /// `None` without a broker.
+    pub publisher: Option<Publisher>,
+    /// Starts empty.
+    pub ages: Ages,
 }
 
 /// Starts the timers; they end at the stop.
@@ -67,6 +76,9 @@ pub fn start(upkeep: Upkeep, tasks: &TaskTracker, stop: &CancellationToken) {
             report("expiry and gauges", one.sweep().await);
         }
     });
+    if upkeep.sender.is_some() && upkeep.publisher.is_some() {
+        tasks.spawn(copies::run(upkeep.clone(), stop.clone()));
+    }
     let until = stop.clone();
     tasks.spawn(async move {
         loop {
@@ -126,44 +138,10 @@ impl Upkeep {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
         let mut c = self.store.write().await?;
-        db!(c, work::expire(now))?;
+        db!(c, work::expire(self.clock.now()))?;
         drop(c);
-        let mut c = self.store.read().await?;
-        let due = db!(c, work::due(now))?;
-        let dead = db!(c, work::dead_count())?;
-        drop(c);
-        let catalogue = self.live.current();
-        let open = self.sender.as_ref().map(|(lanes, _)| lanes.open_circuits()).unwrap_or_default();
-        let is_paused = |id: &IntegrationId| catalogue.integrations.get(id).is_some_and(|one| one.paused);
-        let (mut count, mut oldest, mut paused, mut broken) = (0, TimeDelta::zero(), 0, 0);
-        for (id, rows, since) in due {
-            let id = IntegrationId(id);
-            if is_paused(&id) {
-                paused += rows;
-            } else if open.contains(&id) {
-                broken += rows;
-            } else {
-                count += rows;
-                oldest = oldest.max(now - since);
-            }
-        }
-        set("signalpost_dispatches_due", count);
-        gauge!("signalpost_oldest_due_seconds").set(oldest.to_std().unwrap_or_default().as_secs_f64());
-        gauge!("signalpost_dispatches_waiting", "why" => "paused").set(float(paused));
-        gauge!("signalpost_dispatches_waiting", "why" => "circuit-open").set(float(broken));
-        let reasons =
-            [DeadReason::Rejected, DeadReason::Exhausted, DeadReason::Expired, DeadReason::Unrenderable];
-        for reason in reasons.map(DeadReason::name) {
-            let rows = dead.iter().find(|(of, _)| of == reason).map_or(0, |(_, rows)| *rows);
-            gauge!("signalpost_dead_letters", "kind" => "dispatch", "reason" => reason).set(float(rows));
-        }
-        for integration in catalogue.integrations.values() {
-            let value = if open.contains(&integration.id) { 1.0 } else { 0.0 };
-            gauge!("signalpost_integration_open", "integration" => integration.id.to_string()).set(value);
-        }
-        Ok(())
+        self.gauges().await
     }
 
     async fn tidy(&self) -> Result<(), StoreError> {
@@ -178,15 +156,6 @@ impl Upkeep {
             None => Ok(()),
         }
     }
-}
-
-fn set(name: &'static str, value: i64) {
-    gauge!(name).set(float(value));
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-fn float(value: i64) -> f64 {
-    value as f64
 }
 
 fn report(what: &str, done: Result<(), StoreError>) {
