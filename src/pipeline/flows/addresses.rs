@@ -4,6 +4,7 @@
 
 use serde_json::json;
 
+use super::super::drafts::BY_UNDO;
 use super::tokens::{TokenProblem, Used};
 use super::{Actor, FlowError, Flows};
 use crate::domain::address::EmailAddress;
@@ -61,11 +62,10 @@ impl Flows {
             self.use_up(&mut tx, project, (token, Purpose::UndoEmailChange)).await?;
         let address = address.ok_or(FlowError::Token(TokenProblem::Unknown))?;
         db!(tx, members::set_password(project.0, &member.id, None))?;
-        let changed = json!({ "member": member.id, "new_email": address });
+        let changed = json!({ "member": member.id, "new_email": address, "by": BY_UNDO });
         let forced = json!({ "member": member.id, "reason": "forced" });
         let events = [(CHANGED, changed), ("account.password-reset-requested", forced)];
         let told = self.tell(&mut tx, project, self.moment(&member), &events).await?;
-        // Also the way back that was just made for the address that is left: it is the thief's.
         self.end_tokens(&mut tx, &member, |token| token.purpose != Purpose::ResetPassword.name()).await?;
         db!(tx, audit::insert(&actor.did(project, self.clock.now(), "email.change-undone", &member.id)))?;
         self.commit(tx, told).await?;
