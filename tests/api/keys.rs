@@ -9,7 +9,7 @@ use signalpost::web::api::ROUTES;
 use crate::app::{ACME, Answer, App};
 
 /// Every route that needs a key, with its scope, an address to call it at, and whether it takes a body.
-const MATRIX: [(&str, &str, Scope, &str); 15] = [
+const MATRIX: &[(&str, &str, Scope, &str)] = &[
     ("post", "/v1/events", Scope::EventsWrite, "/v1/events"),
     ("get", "/v1/events", Scope::Read, "/v1/events?source=s&id=1"),
     ("get", "/v1/events/{id}", Scope::Read, "/v1/events/evt_00000000000000000000000000000001"),
