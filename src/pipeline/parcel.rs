@@ -1,15 +1,12 @@
-//! Step 5 to 6: a rendered mail made ready for one server, and that server with its password opened.
+//! Step 5 to 6: a rendered mail made ready for the wire.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::carry::Post;
 use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
 use crate::domain::dispatch::Owed;
-use crate::mail::network::Network;
-use crate::mail::server::{Credentials, DEFAULT_HELLO, Server, Tls};
 use crate::mail::templates::Rendered;
 use crate::mail::wire::{Envelope, Wire};
 
@@ -20,38 +17,6 @@ pub struct Parcel<'a> {
     pub server: &'a SmtpServer,
     pub envelope: Envelope,
     pub wire: Wire,
-}
-
-impl Post {
-    /// The server of an integration, its password opened for this connection only.
-    pub fn server(&self, integration: &Integration, server: &SmtpServer) -> Option<Server> {
-        let credentials = match (&server.username, &server.sealed_password) {
-            (Some(user), Some(sealed)) => {
-                let place = server.seal_place(integration.id, integration.project_id);
-                let password = String::from_utf8(self.keys.open(&place, sealed)?).ok()?;
-                Some(Credentials::new(user.clone(), password)?)
-            }
-            _ => None,
-        };
-        let tls = match server.tls.as_str() {
-            "none" => Tls::None,
-            "implicit" => Tls::Implicit,
-            _ => Tls::Required,
-        };
-        let also = self.allow.clone();
-        let network = if server.unrestricted { Network::Any } else { Network::Public { also } };
-        let hello = url::Url::parse(&self.public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        Some(Server {
-            host: server.host.clone(),
-            port: server.port,
-            tls,
-            credentials,
-            hello: hello.unwrap_or_else(|| DEFAULT_HELLO.to_owned()),
-            limits: self.limits,
-            network,
-            tls_config: self.tls.clone(),
-        })
-    }
 }
 
 /// Makes a mail ready for the wire.

@@ -34,11 +34,6 @@ pub(super) struct Caller<S> {
 }
 
 impl<S> Caller<S> {
-    /// For what one field of a request needs beyond its route.
-    pub(super) fn must_have(&self, scope: Scope) -> Result<(), Problem> {
-        if self.holder.scopes.contains(&scope) { Ok(()) } else { Err(Problem::MissingScope(scope)) }
-    }
-
     /// Who starts a flow by this call.
     pub(super) fn actor(&self) -> Actor {
         Actor { name: self.holder.name.clone(), client: self.client.0 }
