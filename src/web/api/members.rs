@@ -69,7 +69,11 @@ pub(super) async fn get(
 }
 
 /// The live member of that name, or `unknown-member`.
-pub(super) async fn find(state: &State, project: ProjectId, name: &MemberRef) -> Result<Member, Problem> {
+pub(in crate::web) async fn find(
+    state: &State,
+    project: ProjectId,
+    name: &MemberRef,
+) -> Result<Member, Problem> {
     let mut c = state.store.read().await?;
     db!(c, members::find(project.0, name))?.ok_or(Problem::UnknownMember)
 }

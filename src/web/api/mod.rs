@@ -26,6 +26,7 @@ use super::State;
 use super::caller::{AccountsWrite, AutomationsWrite, EventsWrite, IntegrationsWrite, Needs, Read};
 use crate::domain::api_key::Scope;
 
+pub(super) use members::find as find_member;
 pub(super) use tokens::shown as token_shown;
 
 /// A route of the API.
