@@ -102,6 +102,8 @@ pub enum Outcome {
     /// A record changed, no mail is owed.
     Applied,
     NoAutomation,
+    /// There are automations, and the condition of none holds.
+    ConditionFalse,
     Stale,
 }
 
@@ -111,6 +113,7 @@ impl Outcome {
             Self::Dispatched => "dispatched",
             Self::Applied => "applied",
             Self::NoAutomation => "no-automation",
+            Self::ConditionFalse => "condition-false",
             Self::Stale => "stale",
         }
     }

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod dead_letters;
 pub mod decode;
 pub mod drafts;
+pub mod editions;
 pub mod engine;
 pub mod entries;
 pub mod fetch;
