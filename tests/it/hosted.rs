@@ -37,7 +37,7 @@ impl World {
         format!("{}/p/acme/{page}", self.nodes[0].base)
     }
 
-    async fn open(&self, page: &str, token: &str) -> Shown {
+    async fn visit(&self, page: &str, token: &str) -> Shown {
         let request = self.client.get(format!("{}?token={token}", self.page(page)));
         self.asked(request.header("accept", "text/html")).await
     }
@@ -74,7 +74,7 @@ impl World {
 async fn a_member_forgets_the_password_and_chooses_a_new_one() {
     let world = World::start().await;
     world.member("ada").await;
-    let form = world.open("forgot-password", "").await;
+    let form = world.visit("forgot-password", "").await;
     form.says(200, "<form method=\"post\" action=\"forgot-password\">");
     world
         .press("forgot-password", &[("member", "Ada@Example.com")])
@@ -82,7 +82,7 @@ async fn a_member_forgets_the_password_and_chooses_a_new_one() {
         .says(202, "Look into your mailbox");
     let tokens = world.tokens_to("ada@example.com").await;
     let [token] = tokens.as_slice() else { panic!("{tokens:?}") };
-    world.open("reset-password", token).await.says(200, "value=\"ada\"");
+    world.visit("reset-password", token).await.says(200, "value=\"ada\"");
     let weak = [("token", token.as_str()), ("new_password", "password")];
     world.press("reset-password", &weak).await.says(422, "too easy to guess");
     let good = [("token", token.as_str()), ("new_password", PASSWORD)];
@@ -125,7 +125,7 @@ async fn a_new_address_is_confirmed_and_undone_by_the_buttons_of_its_mails() {
     assert_eq!(asked.status, 202, "{asked:?}");
     let confirm = world.tokens_to("ada@new.example").await.remove(0);
     for _ in 0..20 {
-        world.open("confirm-email", &confirm).await.says(200, "ada@new.example");
+        world.visit("confirm-email", &confirm).await.says(200, "ada@new.example");
         world.asked(world.client.head(format!("{}?token={confirm}", world.page("confirm-email")))).await;
     }
     assert_eq!(world.email_of("ada").await, "ada@example.com", "opening changes nothing");
@@ -135,12 +135,12 @@ async fn a_new_address_is_confirmed_and_undone_by_the_buttons_of_its_mails() {
     world.press("confirm-email", &fields).await.says(410, "used already");
 
     let undo = world.tokens_to("ada@example.com").await.pop().unwrap();
-    world.open("confirm-email", &undo).await.says(410, "not a link that was mailed");
-    world.open("undo-email-change", &undo).await.says(200, "gets ada@example.com back");
+    world.visit("confirm-email", &undo).await.says(410, "not a link that was mailed");
+    world.visit("undo-email-change", &undo).await.says(200, "gets ada@example.com back");
     world.press("undo-email-change", &[("token", &undo)]).await.says(200, "ada@example.com again");
     assert_eq!(world.email_of("ada").await, "ada@example.com");
     let forced = world.tokens_to("ada@example.com").await.pop().unwrap();
-    world.open("reset-password", &forced).await.says(200, "Choose a new password");
+    world.visit("reset-password", &forced).await.says(200, "Choose a new password");
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_member_on_vacation_comes_back_by_the_link_of_the_mail() {
     let away = world.get("/v1/members/ada").await.json;
     assert_eq!(away["on_vacation"], true, "{away}");
     let token = world.tokens_to("ada@example.com").await.pop().unwrap();
-    world.open("notifications", &token).await.says(200, "Are you away?");
+    world.visit("notifications", &token).await.says(200, "Are you away?");
     let back = [("token", token.as_str()), ("on_vacation", "false")];
     world.press("notifications", &back).await.says(200, "Welcome back");
     let here = world.get("/v1/members/ada").await.json;
@@ -182,10 +182,10 @@ async fn an_expired_link_says_so_and_offers_a_fresh_mail() {
     world.member("ada").await;
     let token = world.reset_token("ada").await;
     world.pass(TimeDelta::minutes(31)).await;
-    let page = world.open("reset-password", &token).await;
+    let page = world.visit("reset-password", &token).await;
     page.says(410, "It has expired");
     assert!(page.text.contains("href=\"forgot-password\""));
-    world.open("undo-email-change", "x").await.says(410, "not a link that was mailed");
+    world.visit("undo-email-change", "x").await.says(410, "not a link that was mailed");
 }
 
 #[tokio::test]
