@@ -18,6 +18,7 @@ mod hosted;
 mod mail_faults;
 mod messages;
 mod one_use;
+mod rearming;
 mod records;
 mod superseding;
 mod tokens;
