@@ -32,10 +32,10 @@ const BODY_LIMIT: usize = 16 * 1024;
 
 pub(super) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
     Router::new()
-        .route("/jexia/{project}/ums/resetpassword", post(request))
-        .route("/jexia/{project}/ums/resetpassword/", post(request))
-        .route("/jexia/{project}/ums/resetpassword/{token}", post(complete))
-        .route("/jexia/{project}/ums/resetpassword/{token}/", post(complete))
+        .route("/jexia/{project}/ums/resetpassword", post(request).options(cors::preflight))
+        .route("/jexia/{project}/ums/resetpassword/", post(request).options(cors::preflight))
+        .route("/jexia/{project}/ums/resetpassword/{token}", post(complete).options(cors::preflight))
+        .route("/jexia/{project}/ums/resetpassword/{token}/", post(complete).options(cors::preflight))
         .route_layer(from_fn_with_state(state.clone(), cors::listed_or_all))
 }
 

@@ -18,7 +18,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use url::Url;
 
 use super::State;
@@ -35,13 +35,17 @@ use crate::pipeline::flows::TokenProblem;
 const FORGOT_PASSWORD: &str = "forgot-password";
 
 pub(super) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
-    Router::new()
-        .route("/p/{project}/forgot-password", get(forgot_password::open).post(forgot_password::ask))
-        .route("/p/{project}/reset-password", get(reset_password::open).post(reset_password::complete))
-        .route("/p/{project}/confirm-email", get(addresses::open_confirm).post(addresses::confirm))
-        .route("/p/{project}/undo-email-change", get(addresses::open_undo).post(addresses::undo))
-        .route("/p/{project}/notifications", get(notifications::open).post(notifications::choose))
-        .route_layer(from_fn_with_state(state.clone(), cors::listed))
+    let pages = [
+        (FORGOT_PASSWORD, get(forgot_password::open).post(forgot_password::ask)),
+        ("reset-password", get(reset_password::open).post(reset_password::complete)),
+        ("confirm-email", get(addresses::open_confirm).post(addresses::confirm)),
+        ("undo-email-change", get(addresses::open_undo).post(addresses::undo)),
+        ("notifications", get(notifications::open).post(notifications::choose)),
+    ];
+    let route = |router: Router<Arc<State>>, (page, methods): (&str, MethodRouter<Arc<State>>)| {
+        router.route(&format!("/p/{{project}}/{page}"), methods.options(cors::preflight))
+    };
+    pages.into_iter().fold(Router::new(), route).route_layer(from_fn_with_state(state.clone(), cors::listed))
 }
 
 /// How the project's pages look.
