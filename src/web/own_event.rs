@@ -35,7 +35,7 @@ pub(super) async fn publish(state: &State, project: &Project, wanted: Wanted) ->
         data: wanted.data,
         traceparent: None,
     };
-    match state.intake.submit(Payload::Event(incoming)).await? {
+    match state.intake.submit_for(Payload::Event(incoming), wanted.client).await? {
         Planned::Accepted { event, .. } | Planned::Duplicate { event, .. } => Ok(event),
         Planned::Refused { event, refusal } => Err(Problem::Refused(refusal, Some(event))),
     }

@@ -238,3 +238,18 @@ async fn jexias_calls_are_off_until_a_project_turns_them_on() {
     let (status, used) = call(&format!("/{token}"), json!({ "new_password": PASSWORD })).await;
     assert_eq!((status, &used[0]["message"]), (410, &json!("The token has been used already.")));
 }
+
+#[tokio::test]
+async fn one_client_can_cause_so_much_mail_and_no_more_and_is_told_nothing_of_it() {
+    let world = World::start().await;
+    world
+        .set("update projects set settings = '{\"throttle\":{\"recipient\":\"5/h\",\"client\":\"2/h\"}}'")
+        .await;
+    for name in ["ada", "bob", "eve"] {
+        world.member(name).await;
+        world.press("forgot-password", &[("member", name)]).await.says(202, "Look into your mailbox");
+    }
+    world.until_idle().await;
+    assert_eq!(world.mails().len(), 2);
+    assert_eq!(world.number("select count(*) from events where outcome = 'throttled'").await, 1);
+}

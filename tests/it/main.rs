@@ -14,6 +14,7 @@ mod acts;
 mod batches;
 mod campaign;
 mod flows;
+mod holding_back;
 mod hosted;
 mod mail_faults;
 mod messages;
