@@ -95,7 +95,7 @@ impl Carrier {
 
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
-            if !self.in_its_turn(&held.owed, &stop).await {
+            if !self.lane.turn(&self.post.live, &stop).await {
                 self.receipt = Some(self.post.settler.settle(held, Ending::released(None)));
                 continue;
             }
@@ -112,14 +112,6 @@ impl Carrier {
         if let Some(open) = self.open.take() {
             open.connection.quit().await;
         }
-    }
-
-    /// Waits until the integration's rate lets one more go; `false` at a stop.
-    async fn in_its_turn(&self, owed: &Owed, stop: &CancellationToken) -> bool {
-        let catalogue = self.post.live.current();
-        let integration = catalogue.integrations.get(&owed.integration_id);
-        let Some(rate) = integration.and_then(|one| one.rate) else { return true };
-        stop.run_until_cancelled(self.lane.pace.next(rate)).await.is_some()
     }
 
     async fn try_one(&mut self, held: &Held) -> Ending {

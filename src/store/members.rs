@@ -140,3 +140,9 @@ pub async fn list(
     let query = sqlx::query_as::<Db, Member>(sql).bind(project).bind(after.unwrap_or_default());
     Ok(query.bind(like.unwrap_or_default()).bind(limit).fetch_all(c).await?)
 }
+
+/// Every live member of a project, by username.
+pub async fn live(c: &mut Connection, project: Uuid) -> Result<Vec<Member>, StoreError> {
+    let sql = "select * from members where project_id = $1 and deleted_at is null order by username_key";
+    Ok(sqlx::query_as::<Db, Member>(sql).bind(project).fetch_all(c).await?)
+}

@@ -18,6 +18,7 @@ mod hosted;
 mod idempotency;
 mod jexia;
 mod own_event;
+pub mod openapi;
 pub mod pages;
 mod serve;
 
@@ -102,6 +103,7 @@ pub fn router(state: State) -> Router {
             .merge(api::routes().route_layer(once))
             .merge(hosted::routes(&state))
             .merge(jexia::routes(&state));
+        router = router.route("/openapi.json", get(openapi::get));
     }
     if state.surface.dev {
         router = router.merge(console::routes());
