@@ -17,6 +17,8 @@ mod letters;
 mod node;
 #[path = "broker/raw.rs"]
 mod raw;
+#[path = "broker/rights.rs"]
+mod rights;
 mod support;
 #[path = "support/world.rs"]
 #[expect(dead_code, reason = "another test binary uses more of it")]
@@ -301,12 +303,12 @@ async fn what_is_missing_or_differs_is_named() {
     let _broker = BROKER.read().await;
     let vhost = Vhost::new("topology");
     let client = vhost.client().await;
-    let found = signalpost::broker::check(&vhost.options()).await.unwrap();
+    let found = differences(&vhost).await;
     assert_eq!(found.len(), 5, "{found:?}");
     topology::ensure(&client.channel, true).await.unwrap();
     topology::ensure(&client.channel, true).await.unwrap();
     topology::ensure(&client.channel, false).await.unwrap();
-    assert!(signalpost::broker::check(&vhost.options()).await.unwrap().is_empty());
+    assert!(differences(&vhost).await.is_empty());
 
     client.channel.queue_delete(EVENTS_QUEUE.into(), QueueDeleteOptions::default()).await.unwrap();
     let planner = Planner::default();
@@ -314,13 +316,19 @@ async fn what_is_missing_or_differs_is_named() {
     looking.until_health("missing", |health| last_error(health).contains("does not exist")).await;
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
     client.channel.queue_declare(EVENTS_QUEUE.into(), durable, FieldTable::default()).await.unwrap();
-    let found = signalpost::broker::check(&vhost.options()).await.unwrap();
-    assert!(found[0].to_string().contains("the queue `signalpost.events` exists and is not as it must be"));
+    let found = differences(&vhost).await;
+    assert!(found[0].contains("the queue `signalpost.events` exists and is not as it must be"));
     let mut declaring = Running::start(&vhost.options(), &planner, true);
     declaring.until_health("different", |health| last_error(health).contains("delete it and let")).await;
     looking.until_consuming().await;
     assert_eq!(looking.stop().await, Ended::Stopped);
     assert_eq!(declaring.stop().await, Ended::Stopped);
+}
+
+/// What is missing or differs.
+async fn differences(vhost: &Vhost) -> Vec<String> {
+    let parts = signalpost::broker::check(&vhost.options()).await.unwrap();
+    parts.into_iter().filter_map(|part| part.found.err()).map(|error| error.to_string()).collect()
 }
 
 fn last_error(health: &BrokerHealth) -> &str {

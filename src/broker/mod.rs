@@ -31,10 +31,10 @@ pub use origin::{Identity, Origin, OriginKeys};
 pub use publisher::{PublishError, Publisher};
 pub use supervisor::{BrokerHealth, Ended, Worker};
 
-/// What the broker lacks or has otherwise, for `signalpost check`. Changes nothing.
-pub async fn check(options: &Options) -> Result<Vec<topology::TopologyError>, ConnectError> {
+/// How each part of the topology is, for `signalpost check`. Changes nothing.
+pub async fn check(options: &Options) -> Result<Vec<topology::Inspected>, ConnectError> {
     let connection = connection::connect(options).await?;
-    let differences = topology::differences(&connection).await?;
+    let parts = topology::inspect(&connection).await?;
     let _ = connection.close(200, "done".into()).await;
-    Ok(differences)
+    Ok(parts)
 }

@@ -3,6 +3,7 @@
 
 mod api_key;
 mod apply;
+mod check;
 mod dead_letters;
 mod destination;
 mod dev;
@@ -71,6 +72,13 @@ enum Command {
     /// Make a project what a TOML file says; what the file omits stays
     #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
     Apply(apply::Args),
+    /// Reach the database, the broker and every integration, and tell how each is; changes nothing
+    #[command(after_help = "Example:\n  signalpost check --json")]
+    Check {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Publish an event, to the broker if one is configured, else into the database
     #[command(
         after_help = "Examples:\n  signalpost publish account.password-reset-requested --data '{\"member\":\"elon\"}'\n  \
@@ -145,6 +153,7 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::Check { json } => check::run(&context, json).await,
             Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
