@@ -66,6 +66,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod inbound;
 pub mod mail;
 pub mod pipeline;
 pub mod project_file;

@@ -1,12 +1,23 @@
 //! The program: arguments, configuration, telemetry, run, exit code; nothing else.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use signalpost::cli::{self, Invocation, WrongConfiguration, WrongUse, output};
 use signalpost::{config, telemetry};
 
 fn main() -> ExitCode {
-    let invocation = match Invocation::read(std::env::args_os()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if !cli::is_piped(&arguments) {
+        return run(arguments);
+    }
+    // A mail server bounces the message at anything but these two, a panic's code too.
+    let ended = std::panic::catch_unwind(|| run(arguments));
+    if ended.is_ok_and(|code| code == ExitCode::SUCCESS) { ExitCode::SUCCESS } else { cli::TRY_AGAIN.into() }
+}
+
+fn run(arguments: Vec<OsString>) -> ExitCode {
+    let invocation = match Invocation::read(arguments) {
         Ok(invocation) => invocation,
         Err(error) => return shown(&error),
     };

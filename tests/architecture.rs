@@ -12,13 +12,14 @@ const DEEPEST: usize = 2;
 
 /// Who may know whom: `domain ← store, mail ← pipeline ← broker, web ← app ← main`. Files beside the folders are
 /// named by their stem.
-const KNOWS: [(&str, &[&str]); 13] = [
+const KNOWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("mail", &["domain"]),
+    ("inbound", &[]),
     ("pipeline", &["domain", "store", "mail"]),
     ("broker", &["domain", "pipeline"]),
-    ("web", &["domain", "store", "mail", "pipeline"]),
+    ("web", &["domain", "store", "mail", "inbound", "pipeline"]),
     ("project_file", &["domain", "store", "mail"]),
     ("config", &["domain", "mail"]),
     ("telemetry", &[]),
@@ -30,6 +31,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
             "domain",
             "store",
             "mail",
+            "inbound",
             "pipeline",
             "broker",
             "web",

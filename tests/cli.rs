@@ -338,3 +338,41 @@ fn check_tells_each_step_with_a_mail_server_and_no_password() {
         assert_eq!(integration["well"], login.is_empty());
     }
 }
+
+/// Gives the command a message, as a mail server's pipe does.
+fn pipe(place: &Place, arguments: &[&str], message: &[u8]) -> Output {
+    let mut command = place.command(arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that ends at once, since its use is wrong, does not read.
+    let _ = child.stdin.take().unwrap().write_all(message);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_piped_message_gets_a_verdict_without_a_database() {
+    let place = Place::new();
+    let message = b"Subject: Automatic reply: Reset your password\nAuto-Submitted: auto-replied\n\n\
+                    I am out of the office until Monday.\n";
+    let done = pipe(&place, &["inbound", "--dry-run"], message);
+    let said: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
+    assert_eq!((code(&done), said["verdict"].as_str().unwrap()), (0, "ooo"), "{}", err(&done));
+    assert!(!said["because"].as_array().unwrap().is_empty());
+    assert_eq!(out(&done).lines().count(), 1);
+    assert!(!place.path().join(".signalpost").exists());
+    assert_eq!(code(&pipe(&place, &["inbound", "--dry-run"], b"\0\xff")), 0);
+}
+
+#[test]
+fn a_mail_server_is_told_to_try_again_whatever_is_wrong() {
+    let place = Place::new();
+    for arguments in [
+        &["inbound", "--fly"][..],
+        &["--prefetch", "many", "inbound", "--dry-run"],
+        &["inbound", "--dry-run", "--config", "missing.toml"],
+        &["inbound", "--dry-run", "--log", "=;="],
+    ] {
+        assert_eq!(code(&pipe(&place, arguments, b"Subject: x\n\nx")), 75, "{arguments:?}");
+    }
+    assert_eq!(code(&place.run(&["inbound", "--help"])), 0);
+}

@@ -7,6 +7,7 @@ mod check;
 mod dead_letters;
 mod destination;
 mod dev;
+mod inbound;
 mod migrate;
 pub mod output;
 mod publish;
@@ -30,6 +31,8 @@ pub const FAILED: u8 = 1;
 pub const WRONG_USE: u8 = 2;
 /// The configuration is wrong.
 pub const WRONG_CONFIGURATION: u8 = 64;
+/// A mail server keeps the message and tries again (`EX_TEMPFAIL`); at anything else it would bounce it.
+pub const TRY_AGAIN: u8 = 75;
 
 /// What the command line says that clap could not see to be wrong.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,9 @@ enum Command {
                             signalpost publish --project acme --file events.jsonl"
     )]
     Publish(publish::Args),
+    /// Take one reply from standard input, as the pipe of a mail server: exit 0, or 75 to be tried again
+    #[command(after_help = "Example:\n  signalpost inbound --dry-run < reply.eml")]
+    Inbound(inbound::Args),
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
     DeadLetters(dead_letters::Args),
@@ -107,6 +113,20 @@ pub struct Invocation {
     command: Command,
     flags: BTreeMap<String, String>,
     file: Option<String>,
+}
+
+/// Whether these arguments call the command that a mail server does, even if they are wrong.
+pub fn is_piped(arguments: &[OsString]) -> bool {
+    let mut rest = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
+    while let Some(argument) = rest.next() {
+        match argument.strip_prefix("--") {
+            // Every flag before the command takes a value.
+            Some(flag) if !flag.contains('=') => _ = rest.next(),
+            Some(_) => {}
+            None => return argument == "inbound",
+        }
+    }
+    false
 }
 
 /// What a command works with.
@@ -156,6 +176,7 @@ impl Invocation {
             Command::Check { json } => check::run(&context, json).await,
             Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
+            Command::Inbound(args) => inbound::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
             Command::Render(args) => render::run(&args),
         }
@@ -234,6 +255,14 @@ mod tests {
         for line in ["signalpost --prefetch 5 migrate", "signalpost migrate --prefetch=5"] {
             assert_eq!(read(line).ok().unwrap().flags["prefetch"], "5", "{line}");
         }
+    }
+
+    #[test]
+    fn a_mail_servers_call_is_known_even_if_it_is_wrong() {
+        let piped = |line: &str| is_piped(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(piped("signalpost inbound --fly"));
+        assert!(piped("signalpost --config x.toml --log=info inbound"));
+        assert!(!piped("signalpost publish inbound"));
     }
 
     #[test]
