@@ -19,6 +19,7 @@ use crate::domain::keys::Keyring;
 use crate::mail::network::Cidr;
 use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::engine::{self, Engine, SenderSettings};
+use crate::pipeline::reach::Reach;
 use crate::store::{Store, partitions};
 use crate::upkeep::{self, Upkeep};
 use crate::web::health::{Part, Readiness};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub keys: Arc<Keyring>,
     pub public_url: String,
     pub trusted_proxies: Vec<Cidr>,
+    /// How servers are reached that somebody wants to try.
+    pub reach: Reach,
     pub surfaces: Vec<(TcpListener, Surface)>,
     /// `None` for a process that only serves HTTP.
     pub sender: Option<SenderSettings>,
@@ -88,6 +91,7 @@ impl App {
             keys: keys.clone(),
             public_url: public_url.clone(),
             trusted_proxies: settings.trusted_proxies.clone(),
+            reach: settings.reach.clone(),
             readiness: readiness.clone(),
             metrics: settings.metrics.clone(),
             surface,

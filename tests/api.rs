@@ -5,16 +5,24 @@
 
 #[path = "api/app.rs"]
 mod app;
+#[path = "support/mod.rs"]
+mod support;
 
 #[path = "api/events.rs"]
 mod events;
 #[path = "api/idempotency.rs"]
 mod idempotency;
+#[path = "api/integrations.rs"]
+mod integrations;
 #[path = "api/keys.rs"]
 mod keys;
+#[path = "api/matrix.rs"]
+mod matrix;
 #[path = "api/pages.rs"]
 mod pages;
 #[path = "api/records.rs"]
 mod records;
+#[path = "api/settings.rs"]
+mod settings;
 #[path = "api/surface.rs"]
 mod surface;

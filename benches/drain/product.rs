@@ -14,6 +14,7 @@ use signalpost::domain::clock::Clock;
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::mail::server::{Limits, tls_config};
 use signalpost::pipeline::engine::SenderSettings;
+use signalpost::pipeline::reach::Reach;
 use signalpost::store::{Store, partitions};
 use sqlx::PgPool;
 
@@ -79,10 +80,13 @@ fn settings(round: &Round<'_>, store: Store, metrics: PrometheusHandle) -> Resul
     };
     let url = BrokerUrl::parse(&round.vhost.url)?;
     let broker = Options { url, declare: true, prefetch: PREFETCH, name: "signalpost worker".to_owned() };
+    let keys = Arc::new(Keyring::new(&SecretKey::from_bytes([7; 32]), &[]));
+    let (allow, tls) = (Vec::new(), sender.tls.clone());
     Ok(Settings {
         store,
         clock: Clock::system(),
-        keys: Arc::new(Keyring::new(&SecretKey::from_bytes([7; 32]), &[])),
+        reach: Reach { keys: keys.clone(), allow, tls, public_url: "https://mail.acme.example".to_owned() },
+        keys,
         public_url: "https://mail.acme.example".to_owned(),
         trusted_proxies: Vec::new(),
         surfaces: Vec::new(),

@@ -26,3 +26,12 @@ create table operators (
   password_hash  text not null,
   created_at     timestamptz not null
 );
+
+-- Event types beyond the built-in ones.
+create table event_types (
+  project_id   uuid not null references projects,
+  type         text not null,
+  schema       text not null,                            -- JSON Schema for `data`
+  updated_at   timestamptz not null,
+  primary key (project_id, type)
+);

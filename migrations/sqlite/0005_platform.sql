@@ -23,3 +23,12 @@ create table operators (
   password_hash  text not null,
   created_at     text not null
 ) strict;
+
+-- Event types beyond the built-in ones.
+create table event_types (
+  project_id   blob not null references projects,
+  type         text not null,
+  schema       text not null,                            -- JSON Schema for `data`
+  updated_at   text not null,
+  primary key (project_id, type)
+) strict;

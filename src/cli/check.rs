@@ -2,6 +2,7 @@
 //! not change anything, nor make a file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
 use serde_json::json;
@@ -16,7 +17,7 @@ use crate::mail::classify::Stage;
 use crate::mail::connection::Connection;
 use crate::mail::server::{Limits, Server, Tls, tls_config};
 use crate::pipeline::live::Live;
-use crate::pipeline::parcel::Dial;
+use crate::pipeline::reach::Reach;
 use crate::store::Store;
 
 /// One line.
@@ -36,7 +37,7 @@ pub(super) async fn run(context: &Context, json: bool) -> anyhow::Result<()> {
         wrong += usize::from(finding.said.is_err());
         finding.tell(json)
     };
-    let keys = super::dev::keyring(context);
+    let keys = super::dev::keyring(context).map(Arc::new);
     tell(&configuration(context, keys.as_ref()))?;
     let (found, store) = database(context).await;
     tell(&found)?;
@@ -78,7 +79,7 @@ impl Finding {
 }
 
 /// What is wrong in it was told before; only the key may still be missing.
-fn configuration(context: &Context, keys: Result<&Keyring, &anyhow::Error>) -> Finding {
+fn configuration(context: &Context, keys: Result<&Arc<Keyring>, &anyhow::Error>) -> Finding {
     let said = match keys {
         Err(error) => Err(error.to_string()),
         Ok(_) if context.config.public_url.is_none() => {
@@ -139,7 +140,7 @@ fn broker_part(part: Inspected) -> Finding {
     Finding::new(part.what, part.name, said)
 }
 
-async fn integrations(context: &Context, store: &Store, keys: Option<&Keyring>) -> Vec<Finding> {
+async fn integrations(context: &Context, store: &Store, keys: Option<&Arc<Keyring>>) -> Vec<Finding> {
     let live = match Live::load(store.clone()).await {
         Ok(live) => live,
         Err(error) => {
@@ -161,7 +162,7 @@ async fn look_at(
     context: &Context,
     catalogue: &Catalogue,
     integration: &Integration,
-    keys: Option<&Keyring>,
+    keys: Option<&Arc<Keyring>>,
 ) -> Finding {
     let project = catalogue.project(integration.project_id).map_or("?", |project| project.slug.as_str());
     let name = format!("{project}/{}", integration.name);
@@ -173,9 +174,9 @@ async fn look_at(
         return Finding::new("integration", name, Err(said.to_owned()));
     };
     let public_url = context.config.public_url.as_ref().map_or("", |url| url.as_str());
-    let (allow, limits) = (context.config.smtp_allow.as_slice(), Limits::default());
-    let dial = Dial { keys, allow, tls: &tls, limits, public_url };
-    match dial.server(integration, smtp) {
+    let (allow, public_url) = (context.config.smtp_allow.clone(), public_url.to_owned());
+    let reach = Reach { keys: keys.clone(), allow, tls, public_url };
+    match reach.server(integration, smtp, Limits::default()) {
         Some(server) => converse(name, &server).await,
         None => {
             let said = "its password cannot be opened with SIGNALPOST_SECRET_KEY".to_owned();

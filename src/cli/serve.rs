@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::domain::keys::Keyring;
 use crate::mail::server::{Limits, tls_config};
 use crate::pipeline::engine::SenderSettings;
+use crate::pipeline::reach::Reach;
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::Surface;
@@ -70,9 +71,15 @@ impl Start<'_> {
     pub(super) async fn start(self) -> anyhow::Result<(App, Option<File>)> {
         let config = &self.context.config;
         let lock = if self.halves.worker { lock(config)? } else { None };
+        let tls = tls_config(None).context("the system's certificate authorities could not be read")?;
+        let allow = config.smtp_allow.clone();
+        let reach = Reach {
+            keys: self.keys.clone(),
+            allow: allow.clone(),
+            tls: tls.clone(),
+            public_url: self.public_url.clone(),
+        };
         let sender = if self.halves.worker {
-            let tls = tls_config(None).context("the system's certificate authorities could not be read")?;
-            let allow = config.smtp_allow.clone();
             Some(SenderSettings {
                 concurrency: config.send_concurrency,
                 allow,
@@ -93,6 +100,7 @@ impl Start<'_> {
             keys: self.keys,
             public_url: self.public_url,
             trusted_proxies: config.trusted_proxies.clone(),
+            reach,
             surfaces,
             sender,
             broker: broker_options(config)?,

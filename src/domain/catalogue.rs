@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event_type::EventType;
 use super::id::{AutomationId, IntegrationId, ProjectId};
 pub use super::settings::{Brand, Rate, Settings};
 use super::token::Purpose;
@@ -38,6 +39,8 @@ pub struct Project {
     pub paused: bool,
     /// Enabled and disabled ones, by event type, in the order of their names.
     pub automations: HashMap<String, Vec<Arc<Automation>>>,
+    /// Registered beyond the built-in ones, by name.
+    pub event_types: HashMap<String, EventType>,
 }
 
 /// A stored rule.

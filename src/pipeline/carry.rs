@@ -9,7 +9,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
-use tokio_rustls::rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -17,6 +16,7 @@ use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
 use super::parcel::{Parcel, parcel};
+use super::reach::Reach;
 use super::render;
 use super::settle::{Ending, Settler};
 use crate::domain::catalogue::{Integration, IntegrationKind};
@@ -26,7 +26,6 @@ use crate::domain::keys::Keyring;
 use crate::mail::circuit::Permission;
 use crate::mail::classify::{Failure, Stage, Verdict, classify, uncertain};
 use crate::mail::connection::Connection;
-use crate::mail::network::Cidr;
 use crate::mail::reply::Reply;
 use crate::mail::server::Limits;
 use crate::mail::templates::Rendered;
@@ -47,11 +46,9 @@ pub struct Post {
     pub lease: Arc<Lease>,
     pub settler: Settler,
     pub public_url: String,
-    pub tls: Arc<ClientConfig>,
+    pub reach: Reach,
     /// E-mails in flight over all integrations.
     pub sends: Arc<Semaphore>,
-    /// Networks beyond the public ones that integrations made over the API may reach.
-    pub allow: Vec<Cidr>,
     /// How long each step with a mail server may take.
     pub limits: Limits,
     /// The end of a stop's patience: what is being sent is dropped, and given back.
@@ -98,6 +95,10 @@ impl Carrier {
 
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
+            if !self.in_its_turn(&held.owed, &stop).await {
+                self.receipt = Some(self.post.settler.settle(held, Ending::released(None)));
+                continue;
+            }
             // A mail that cannot be handled ends dead, and takes nobody with it.
             let tried =
                 AssertUnwindSafe(self.try_one(&held).instrument(span(&held.owed))).catch_unwind().await;
@@ -111,6 +112,14 @@ impl Carrier {
         if let Some(open) = self.open.take() {
             open.connection.quit().await;
         }
+    }
+
+    /// Waits until the integration's rate lets one more go; `false` at a stop.
+    async fn in_its_turn(&self, owed: &Owed, stop: &CancellationToken) -> bool {
+        let catalogue = self.post.live.current();
+        let integration = catalogue.integrations.get(&owed.integration_id);
+        let Some(rate) = integration.and_then(|one| one.rate) else { return true };
+        stop.run_until_cancelled(self.lane.pace.next(rate)).await.is_some()
     }
 
     async fn try_one(&mut self, held: &Held) -> Ending {
@@ -225,7 +234,11 @@ impl Carrier {
             .is_some_and(|open| open.integration == *parcel.integration && open.connection.is_reusable());
         if !is_usable {
             self.open = None;
-            let server = self.post.server(parcel.integration, parcel.server).ok_or(Miss::Sealed)?;
+            let server = self
+                .post
+                .reach
+                .server(parcel.integration, parcel.server, self.post.limits)
+                .ok_or(Miss::Sealed)?;
             let opened = Connection::open(&server).await;
             let connection = opened.map_err(|failure| Miss::Failed { failure, is_fresh: true })?;
             self.open = Some(Open { connection, integration: parcel.integration.clone() });

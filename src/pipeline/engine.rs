@@ -18,6 +18,7 @@ use super::lanes::Lanes;
 use super::lease::{Lease, RENEWAL};
 use super::live::{Live, POLL};
 use super::planner::{Planner, QUEUE};
+use super::reach::Reach;
 use super::settle::{self, Settler};
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
@@ -151,10 +152,14 @@ impl Sender {
             live: live.clone(),
             lease: lease.clone(),
             settler,
+            reach: Reach {
+                keys: keys.clone(),
+                allow: settings.allow,
+                tls: settings.tls,
+                public_url: public_url.clone(),
+            },
             public_url,
-            tls: settings.tls,
             sends: Arc::new(Semaphore::new(settings.concurrency)),
-            allow: settings.allow,
             limits: settings.limits,
             cut_off: cut_off.clone(),
         });

@@ -69,6 +69,7 @@ pub(super) fn project(automations: Vec<Automation>) -> Arc<Project> {
         settings: Settings::default(),
         paused: false,
         automations: by_type,
+        event_types: std::collections::HashMap::new(),
     })
 }
 

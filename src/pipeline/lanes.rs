@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::carry::{Carrier, Post};
+use super::pace::Pace;
 use super::strays::Strays;
 use crate::domain::catalogue::Integration;
 use crate::domain::dispatch::Owed;
@@ -54,6 +55,7 @@ pub struct Lane {
     queue: Mutex<Queue>,
     wake: Notify,
     pub circuit: Mutex<Circuit>,
+    pub pace: Pace,
 }
 
 #[derive(Default)]
@@ -187,6 +189,7 @@ impl Lane {
             queue: Mutex::default(),
             wake: Notify::new(),
             circuit: Mutex::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -275,6 +278,7 @@ mod tests {
     use super::super::fixture::{MAIN, at, store};
     use super::super::lease::Lease;
     use super::super::live::Live;
+    use super::super::reach::Reach;
     use super::super::settle::Settler;
     use super::*;
     use crate::domain::clock::Clock;
@@ -290,9 +294,13 @@ mod tests {
             keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
             settler: Settler::new().0,
             public_url: String::new(),
-            tls: tls_config(None).unwrap(),
+            reach: Reach {
+                keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
+                allow: Vec::new(),
+                tls: tls_config(None).unwrap(),
+                public_url: String::new(),
+            },
             sends: Arc::new(Semaphore::new(1)),
-            allow: Vec::new(),
             limits: Limits::default(),
             cut_off: CancellationToken::new(),
             store,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::domain::catalogue::{Catalogue, Project};
+use crate::domain::event_type::EventType;
 use crate::domain::id::ProjectId;
+use crate::store::shown::EventTypeRow;
 use crate::store::{Store, StoreError, db};
 
 /// How often the revision is looked at.
@@ -57,15 +59,36 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
         let types = by_type.entry(project).or_default();
         types.entry(automation.event_type.clone()).or_default().push(automation);
     }
+    let mut event_types = event_types(db!(c, event_types::all())?);
     let mut projects = HashMap::new();
     for row in rows {
         let settings = serde_json::from_str(&row.settings)
             .map_err(|_| StoreError::Unreadable("settings of a project"))?;
         let automations = by_type.remove(&row.id).unwrap_or_default();
-        let project =
-            Project { id: row.id, slug: row.slug, name: row.name, settings, paused: row.paused, automations };
+        let project = Project {
+            id: row.id,
+            slug: row.slug,
+            name: row.name,
+            settings,
+            paused: row.paused,
+            automations,
+            event_types: event_types.remove(&row.id).unwrap_or_default(),
+        };
         projects.insert(project.slug.clone(), Arc::new(project));
     }
     let integrations = integrations.into_iter().map(|one| (one.id, Arc::new(one))).collect();
     Ok(Catalogue { revision, projects, automations, integrations })
+}
+
+/// Compiled, by project and name. One that does not compile any more takes nobody with it: it is unknown.
+fn event_types(rows: Vec<EventTypeRow>) -> HashMap<ProjectId, HashMap<String, EventType>> {
+    let mut by_project: HashMap<_, HashMap<_, _>> = HashMap::new();
+    for row in rows {
+        let schema = serde_json::from_str(&row.schema).unwrap_or_default();
+        match EventType::new(&row.kind, schema) {
+            Ok(one) => drop(by_project.entry(row.project_id).or_default().insert(row.kind, one)),
+            Err((_, what)) => tracing::error!(r#type = row.kind, what, "a stored event type cannot be used"),
+        }
+    }
+    by_project
 }

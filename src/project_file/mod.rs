@@ -14,7 +14,6 @@ mod integrations;
 mod members;
 mod plan;
 mod read;
-mod smtp_url;
 
 use std::collections::BTreeMap;
 use std::fmt;

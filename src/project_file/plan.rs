@@ -5,11 +5,13 @@ use std::collections::HashSet;
 
 use super::fields::Problems;
 use super::read::ProjectFile;
-use super::{Applying, Change, Verdict, automations, integrations, members};
+use super::{Applying, Change, Verdict, automations, members};
 use crate::domain::catalogue::{Automation, BUILT_IN, Integration, Settings};
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
+use crate::domain::integration::changed;
 use crate::domain::link;
 use crate::domain::member::Member;
+use crate::domain::project;
 use crate::store::shown::ProjectRow;
 
 /// What there is of the project, and of the members that the file names.
@@ -66,7 +68,7 @@ pub(super) fn plan(
     stored: &Stored,
     problems: &Problems,
 ) -> Plan {
-    let (project, settings, change) = project(applying, file, stored);
+    let (project, settings, change) = laid_over(applying, file, stored);
     let link_hosts = match settings.link_hosts.as_slice() {
         [] => vec![applying.public_host.to_owned()],
         hosts => hosts.to_vec(),
@@ -97,7 +99,7 @@ pub(super) fn plan(
     plan
 }
 
-fn project(applying: &Applying<'_>, file: &ProjectFile, stored: &Stored) -> (ProjectRow, Settings, Change) {
+fn laid_over(applying: &Applying<'_>, file: &ProjectFile, stored: &Stored) -> (ProjectRow, Settings, Change) {
     let slug = file.slug.clone().unwrap_or_default();
     let (old, old_settings) = match &stored.project {
         Some((row, settings)) => (Some(row), settings.clone()),
@@ -106,7 +108,7 @@ fn project(applying: &Applying<'_>, file: &ProjectFile, stored: &Stored) -> (Pro
     let settings = file.settings.over(&old_settings);
     let name = file.name.clone().or_else(|| old.map(|old| old.name.clone())).unwrap_or_else(|| slug.clone());
     let changed = old.map(|old| {
-        let mut changed = settings_changed(&old_settings, &settings);
+        let mut changed = project::changed(&old_settings, &settings);
         if old.name != name {
             changed.insert(0, "name");
         }
@@ -121,20 +123,6 @@ fn project(applying: &Applying<'_>, file: &ProjectFile, stored: &Stored) -> (Pro
         paused: old.is_some_and(|old| old.paused),
     };
     (row, settings, Change { kind: "project", name: slug, verdict: verdict(changed) })
-}
-
-fn settings_changed(old: &Settings, new: &Settings) -> Vec<&'static str> {
-    let pairs = [
-        ("link_hosts", old.link_hosts != new.link_hosts),
-        ("brand", old.brand != new.brand),
-        ("origins", old.origins != new.origins),
-        ("jexia_calls", old.jexia_calls != new.jexia_calls),
-        ("out_of_office", old.out_of_office != new.out_of_office),
-        ("throttle", old.throttle != new.throttle),
-        ("notices", old.notices != new.notices),
-        ("builtin_automations", old.builtin_automations != new.builtin_automations),
-    ];
-    pairs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
 }
 
 /// `None`: it is not stored yet.
@@ -157,7 +145,7 @@ impl Plan {
             let new = entry.over(planning, old);
             planning.integrations.push((entry.name.clone(), new.as_ref().map(|new| new.id)));
             let Some(new) = new else { continue };
-            self.tell("integration", &new.name, old.map(|old| integrations::changed(old, &new)));
+            self.tell("integration", &new.name, old.map(|old| changed(old, &new)));
             self.integrations.push(new);
         }
         // Those of the file stand first: its first one is what built-in automations are bound to.

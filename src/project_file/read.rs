@@ -1,58 +1,27 @@
 //! Step 1, pure: the text of a file becomes values, each checked by itself. Must not know what is stored.
 
 use toml::Table;
-use url::Url;
 
 use super::automations::AutomationEntry;
 use super::fields::{Fields, Problems};
 use super::integrations::IntegrationEntry;
 use super::members::MemberEntry;
-use crate::domain::catalogue::Settings;
-use crate::domain::link::{check_host, is_loopback};
-use crate::domain::settings::Rate;
+use crate::domain::link::check_host;
+use crate::domain::project::{
+    MOST_REPLIES, SettingsWish, check_color, check_line, check_logo, check_notice, check_origin, check_slug,
+};
 
-/// The longest name of a project, an integration or an automation, in characters.
-const LONGEST_NAME: usize = 128;
-/// The longest footer and phrase, in characters.
-const LONGEST_TEXT: usize = 300;
-/// What Signalpost tells of itself (section 3 of the reference).
-const NOTICES: [&str; 8] = [
-    "account.password-changed",
-    "account.email-changed",
-    "account.on-vacation",
-    "event.refused",
-    "event.settled",
-    "dispatch.dead",
-    "dispatch.bounced",
-    "dispatch.sent",
-];
+pub(super) use crate::domain::project::{check_name as name, or_none, put_text};
 
 /// What the file says. What it omits, or says wrongly, is `None`.
 #[derive(Default)]
 pub(super) struct ProjectFile {
     pub(super) slug: Option<String>,
     pub(super) name: Option<String>,
-    pub(super) settings: SettingsEntry,
+    pub(super) settings: SettingsWish,
     pub(super) integrations: Vec<IntegrationEntry>,
     pub(super) automations: Vec<AutomationEntry>,
     pub(super) members: Vec<MemberEntry>,
-}
-
-/// The settings that the file gives.
-#[derive(Default)]
-pub(super) struct SettingsEntry {
-    link_hosts: Option<Vec<String>>,
-    origins: Option<Vec<String>>,
-    jexia_calls: Option<bool>,
-    notices: Option<Vec<String>>,
-    builtin_automations: Option<bool>,
-    limit: Option<u16>,
-    phrases: Option<Vec<String>>,
-    recipient: Option<Rate>,
-    client: Option<Rate>,
-    color: Option<String>,
-    logo_url: Option<String>,
-    footer: Option<String>,
 }
 
 impl ProjectFile {
@@ -103,8 +72,8 @@ impl ProjectFile {
         settings.notices = project.texts("notices", check_notice);
         settings.builtin_automations = project.boolean("builtin_automations");
         if let Some(mut table) = project.table("out_of_office") {
-            settings.limit = table.whole("limit", 1, 100);
-            settings.phrases = table.texts("phrases", |text| shown(text).map(drop));
+            settings.limit = table.whole("limit", 1, MOST_REPLIES);
+            settings.phrases = table.texts("phrases", |text| check_line(text).map(drop));
             table.end();
         }
         if let Some(mut table) = project.table("throttle") {
@@ -113,45 +82,12 @@ impl ProjectFile {
             table.end();
         }
         if let Some(mut table) = project.table("brand") {
-            settings.color = table.checked("color", or_none(color));
-            settings.logo_url = table.checked("logo_url", or_none(logo));
-            settings.footer = table.checked("footer", or_none(shown));
+            settings.color = table.checked("color", or_none(check_color));
+            settings.logo_url = table.checked("logo_url", or_none(check_logo));
+            settings.footer = table.checked("footer", or_none(check_line));
             table.end();
         }
         project.end();
-    }
-}
-
-impl SettingsEntry {
-    /// What is stored, with what the file gives in its place.
-    pub(super) fn over(&self, stored: &Settings) -> Settings {
-        let mut settings = stored.clone();
-        put(&mut settings.link_hosts, self.link_hosts.as_ref());
-        put(&mut settings.origins, self.origins.as_ref());
-        put(&mut settings.jexia_calls, self.jexia_calls.as_ref());
-        put(&mut settings.notices, self.notices.as_ref());
-        put(&mut settings.builtin_automations, self.builtin_automations.as_ref());
-        put(&mut settings.out_of_office.limit, self.limit.map(u32::from).as_ref());
-        put(&mut settings.out_of_office.phrases, self.phrases.as_ref());
-        put(&mut settings.throttle.recipient, self.recipient.as_ref());
-        put(&mut settings.throttle.client, self.client.as_ref());
-        put_text(&mut settings.brand.color, self.color.as_ref());
-        put_text(&mut settings.brand.logo_url, self.logo_url.as_ref());
-        put_text(&mut settings.brand.footer, self.footer.as_ref());
-        settings
-    }
-}
-
-fn put<T: Clone>(place: &mut T, given: Option<&T>) {
-    if let Some(given) = given {
-        given.clone_into(place);
-    }
-}
-
-/// An empty text takes the stored one away.
-pub(super) fn put_text(place: &mut Option<String>, given: Option<&String>) {
-    if let Some(given) = given {
-        *place = Some(given.clone()).filter(|text| !text.is_empty());
     }
 }
 
@@ -162,69 +98,4 @@ fn once_each<'a>(problems: &Problems, names: impl Iterator<Item = (&'a String, &
             problems.add(&format!("{place}.{field}"), "stands in the file twice");
         }
     }
-}
-
-/// A name to be shown on one line.
-pub(super) fn name(text: &str) -> Result<String, String> {
-    if text.trim() != text || text.is_empty() || text.chars().count() > LONGEST_NAME {
-        return Err(format!("is not 1 to {LONGEST_NAME} characters without white space at an end"));
-    }
-    shown(text)
-}
-
-/// Lets an empty text through, which takes a stored one away.
-pub(super) fn or_none<'a, E: Into<String>>(
-    check: impl Fn(&str) -> Result<String, E> + 'a,
-) -> impl Fn(&str) -> Result<String, String> + 'a {
-    move |text| if text.is_empty() { Ok(String::new()) } else { check(text).map_err(Into::into) }
-}
-
-fn shown(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control) {
-        return Err(format!("is not 1 to {LONGEST_TEXT} characters without a control character"));
-    }
-    Ok(text.to_owned())
-}
-
-fn check_slug(text: &str) -> Result<String, &'static str> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_slug = (1..=63).contains(&text.len()) && text.bytes().all(plain);
-    if is_slug { Ok(text.to_owned()) } else { Err("is not 1 to 63 of a-z, 0-9 and `-`") }
-}
-
-fn check_origin(text: &str) -> Result<(), String> {
-    const WRONG: &str = "is not an origin such as `https://app.acme.example`";
-    let url = Url::parse(text).map_err(|_| WRONG)?;
-    let is_safe = url.scheme() == "https" || url.host().is_some_and(|host| is_loopback(&host));
-    if url.origin().ascii_serialization() != text || !is_safe {
-        return Err(WRONG.to_owned());
-    }
-    Ok(())
-}
-
-fn check_notice(text: &str) -> Result<(), String> {
-    let is_told = match text.strip_suffix('*') {
-        Some(start) => {
-            (start.is_empty() || start.ends_with('.'))
-                && NOTICES.iter().any(|notice| notice.starts_with(start))
-        }
-        None => NOTICES.contains(&text),
-    };
-    if is_told {
-        Ok(())
-    } else {
-        Err(format!("is none of {}, or `account.*` and the like", NOTICES.join(", ")))
-    }
-}
-
-fn color(text: &str) -> Result<String, &'static str> {
-    let digits = text.strip_prefix('#').unwrap_or_default();
-    let is_color = matches!(digits.len(), 3 | 6) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_color { Ok(text.to_owned()) } else { Err("is not a colour such as `#0b5fff`") }
-}
-
-fn logo(text: &str) -> Result<String, &'static str> {
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "https");
-    let is_plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c));
-    url.filter(|_| is_plain).map(|_| text.to_owned()).ok_or("is not an https:// URL")
 }

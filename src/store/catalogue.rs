@@ -26,6 +26,18 @@ pub async fn projects(c: &mut Connection) -> Result<Vec<ProjectRow>, StoreError>
     Ok(sqlx::query_as::<Db, ProjectRow>(sql).fetch_all(c).await?)
 }
 
+pub async fn project(c: &mut Connection, id: ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+    let sql = "select id, slug, name, settings, paused_at is not null as paused from projects where id = $1";
+    Ok(sqlx::query_as::<Db, ProjectRow>(sql).bind(id).fetch_optional(c).await?)
+}
+
+/// The automations in use that have a link of their own, each with its link.
+pub async fn links(c: &mut Connection, project: ProjectId) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "select name, link from automations \
+               where project_id = $1 and retired_at is null and link is not null order by name";
+    Ok(sqlx::query_as::<Db, (String, String)>(sql).bind(project).fetch_all(c).await?)
+}
+
 pub async fn put_project(c: &mut Connection, row: &ProjectRow, now: DateTime<Utc>) -> Result<(), StoreError> {
     let sql = "insert into projects (id, slug, name, settings, created_at) values ($1, $2, $3, $4, $5) \
                on conflict (id) do update set name = excluded.name, settings = excluded.settings";

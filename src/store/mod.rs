@@ -28,6 +28,8 @@ macro_rules! query_files {
         pub mod dead;
         #[path = "dispatches.rs"]
         pub mod dispatches;
+        #[path = "event_types.rs"]
+        pub mod event_types;
         #[path = "events.rs"]
         pub mod events;
         #[path = "idempotency.rs"]
@@ -38,6 +40,8 @@ macro_rules! query_files {
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "pauses.rs"]
+        pub mod pauses;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]

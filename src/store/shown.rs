@@ -15,6 +15,15 @@ pub struct ProjectRow {
     pub paused: bool,
 }
 
+/// A registered event type.
+#[derive(sqlx::FromRow, Clone)]
+pub struct EventTypeRow {
+    pub project_id: ProjectId,
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    pub schema: String,
+}
+
 /// An event as shown.
 #[derive(sqlx::FromRow, Clone)]
 pub struct StoredEvent {

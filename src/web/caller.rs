@@ -33,11 +33,6 @@ pub(super) struct Caller<S> {
 }
 
 impl<S> Caller<S> {
-    /// For what one field of a request needs beyond its route.
-    pub(super) fn must_have(&self, scope: Scope) -> Result<(), Problem> {
-        if self.holder.scopes.contains(&scope) { Ok(()) } else { Err(Problem::MissingScope(scope)) }
-    }
-
     /// The row that tells of a change by this caller; to be written in the transaction of the change.
     pub(super) fn audit(&self, now: DateTime<Utc>, action: &str, subject: &str) -> AuditEntry {
         AuditEntry {

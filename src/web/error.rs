@@ -60,6 +60,12 @@ impl Problem {
         Self::Invalid { field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
     }
 
+    /// Another record of the project has the name.
+    pub(super) fn name_in_use(what: &str) -> Self {
+        let detail = format!("Another {what} of the project has this name.");
+        Self::Conflict { code: "name-in-use", field: Some("name"), detail }
+    }
+
     /// Our own fault: logged with its chain, answered without it.
     pub(super) fn internal(error: &dyn Error) -> Self {
         tracing::error!(error = %chain(error), "a request failed");

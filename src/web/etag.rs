@@ -56,7 +56,7 @@ impl IfMatch {
         if is_it { Ok(()) } else { Err(Problem::PreconditionFailed) }
     }
 
-    fn read(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let texts = headers.get_all(header::IF_MATCH).iter().filter_map(|value| value.to_str().ok());
         let tags = texts.flat_map(|text| text.split(',')).map(|tag| tag.trim().to_owned());
         let tags: Vec<String> = tags.filter(|tag| !tag.is_empty()).collect();

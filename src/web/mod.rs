@@ -45,6 +45,7 @@ use crate::pipeline::Intake;
 use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
+use crate::pipeline::reach::Reach;
 use crate::store::Store;
 
 /// The longest that a request may take, its body included.
@@ -60,6 +61,8 @@ pub struct State {
     pub live: Live,
     /// Base of every link; never taken from a request.
     pub public_url: String,
+    /// To try integrations out.
+    pub reach: Reach,
     /// Whose word is taken for a client's address.
     pub trusted_proxies: Vec<Cidr>,
     pub readiness: Readiness,

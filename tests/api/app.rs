@@ -13,10 +13,12 @@ use signalpost::domain::event::{Incoming, Planned, Reason, Refusal};
 use signalpost::domain::id::{ApiKeyId, AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::domain::member::Member;
+use signalpost::mail::server::tls_config;
 use signalpost::pipeline::dead_letters::DeadMessages;
 use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
+use signalpost::pipeline::reach::Reach;
 use signalpost::pipeline::{Intake, Payload, Submission};
 use signalpost::store::rows::{MemberRow, RefusalRow};
 use signalpost::store::shown::{ProjectRow, StoredKey};
@@ -86,6 +88,13 @@ impl App {
             live,
             public_url: base.clone(),
             trusted_proxies: Vec::new(),
+            reach: Reach {
+                keys: keyring.clone(),
+                // Where the tests' own mail server is.
+                allow: vec!["127.0.0.1/32".parse().unwrap()],
+                tls: tls_config(None).unwrap(),
+                public_url: base.clone(),
+            },
             readiness: readiness.clone(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             surface,
@@ -140,6 +149,24 @@ impl App {
 
     pub(crate) async fn all_keys(&self) -> ApiKey {
         self.key(ACME, &Scope::ALL).await
+    }
+
+    /// A call with a JSON body and more headers.
+    pub(crate) async fn call(
+        &self,
+        key: &ApiKey,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = self.request(method, path).bearer_auth(key.expose());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::of(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn write(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {

@@ -5,3 +5,6 @@ insert into idempotency (fingerprint, project_id, request, status, answer, creat
 insert into operators (id, email, email_key, role, password_hash, created_at) values
   (uuid '00000000-0000-7000-8000-000000000009', 'Ops@acme.example', 'ops@acme.example', 'owner', '$argon2id$',
    '2026-01-01T00:00:00+00:00');
+insert into event_types (project_id, type, schema, updated_at) values
+  (uuid '00000000-0000-7000-8000-000000000001', 'billing.card-expiring', '{"type":"object"}',
+   '2026-01-01T00:00:00+00:00');

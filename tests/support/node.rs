@@ -10,6 +10,7 @@ use signalpost::domain::clock::Clock;
 use signalpost::domain::keys::Keyring;
 use signalpost::mail::server::{Limits, tls_config};
 use signalpost::pipeline::engine::SenderSettings;
+use signalpost::pipeline::reach::Reach;
 use signalpost::store::Store;
 use signalpost::web::Surface;
 use tokio::net::TcpListener;
@@ -41,12 +42,15 @@ impl Node {
             let surface = Surface { api: true, admin: true, dev: false };
             // SQLite has one worker at a time, which knows that it is alone.
             let (alone, tls) = (store.is_sqlite(), tls_config(None).unwrap());
+            let (keyring, base) = (Arc::clone(&keys), public_url.clone());
+            let reach = Reach { keys: keyring, allow: Vec::new(), tls: tls.clone(), public_url: base };
             let settings = Settings {
                 store,
                 clock,
                 keys,
                 public_url,
                 trusted_proxies: Vec::new(),
+                reach,
                 surfaces: vec![(TcpListener::from_std(listener).unwrap(), surface)],
                 sender: Some(SenderSettings { concurrency: 64, allow: Vec::new(), tls, limits, alone }),
                 broker,

@@ -2,21 +2,25 @@
 //! the handlers against it.
 
 mod audit;
+mod changing;
 mod dead_letters;
 mod dispatches;
+mod event_types;
 mod events;
+mod integrations;
 mod members;
 mod paging;
 mod password_resets;
+mod project;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use super::State;
-use super::caller::{AccountsWrite, EventsWrite, Needs, Read};
+use super::caller::{AccountsWrite, AutomationsWrite, EventsWrite, IntegrationsWrite, Needs, Read};
 use crate::domain::api_key::Scope;
 
 pub(super) use tokens::shown as token_shown;
@@ -57,5 +61,22 @@ table! {
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;
+    get  "/v1/integrations"             Read          integrations::list;
+    post "/v1/integrations"             IntegrationsWrite integrations::create;
+    get  "/v1/integrations/{id}"        Read          integrations::get;
+    put  "/v1/integrations/{id}"        IntegrationsWrite integrations::replace;
+    delete "/v1/integrations/{id}"      IntegrationsWrite integrations::retire;
+    post "/v1/integrations/{id}/test"   IntegrationsWrite integrations::test;
+    post "/v1/integrations/{id}/pause"  IntegrationsWrite changing::pause_integration;
+    post "/v1/integrations/{id}/resume" IntegrationsWrite changing::resume_integration;
+    post "/v1/automations/{id}/pause"   AutomationsWrite changing::pause_automation;
+    post "/v1/automations/{id}/resume"  AutomationsWrite changing::resume_automation;
+    get  "/v1/project"                  Read          project::get;
+    patch "/v1/project"                 IntegrationsWrite project::patch;
+    post "/v1/project/pause"            IntegrationsWrite changing::pause_project;
+    post "/v1/project/resume"           IntegrationsWrite changing::resume_project;
+    get  "/v1/event-types"              Read          event_types::list;
+    get  "/v1/event-types/{type}"       Read          event_types::get;
+    put  "/v1/event-types/{type}"       AutomationsWrite event_types::put;
     get  "/v1/audit"                    Read          audit::list;
 }

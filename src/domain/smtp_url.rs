@@ -12,17 +12,17 @@ const LONGEST_CREDENTIAL: usize = 255;
 
 /// What the URL says. No `Debug`: it holds the password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct SmtpUrl {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub struct SmtpUrl {
+    pub host: String,
+    pub port: u16,
     /// `required` (STARTTLS), `implicit` or `none`.
-    pub(super) tls: &'static str,
-    pub(super) login: Login,
+    pub tls: &'static str,
+    pub login: Login,
 }
 
 /// Who logs in.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Login {
+pub enum Login {
     /// Nothing before the host: as it is stored.
     AsStored,
     /// `smtp://@host`: nobody.
@@ -34,7 +34,7 @@ pub(super) enum Login {
 }
 
 impl SmtpUrl {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("is not a URL ({error})"))?;
         let is_inside_tls = match url.scheme() {
             "smtp" => false,
@@ -57,7 +57,7 @@ impl SmtpUrl {
 
 /// Puts variables in the place of `${NAME}`. One that stands before the host is a user or a password as it is,
 /// so what a URL would take for its own is encoded; elsewhere the variable is a part of the URL as written.
-pub(super) fn replace(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+pub fn replace(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let credentials = text.find("://").map_or(0, |at| at + 3)..text.rfind('@').unwrap_or(0);
     let (mut replaced, mut from) = (String::new(), 0);
     while let Some(start) = text[from..].find("${").map(|at| from + at) {
@@ -69,6 +69,16 @@ pub(super) fn replace(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> 
         from = end + 1;
     }
     Ok(replaced + &text[from..])
+}
+
+/// The URL as it is shown: without a password, and with all that decides where the password goes.
+pub fn shown(host: &str, port: u16, tls: &str, username: Option<&str>) -> String {
+    let user = username.map_or_else(|| "@".to_owned(), |user| format!("{}@", encoded(user)));
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match tls {
+        "implicit" => format!("smtps://{user}{host}:{port}"),
+        tls => format!("smtp://{user}{host}:{port}?tls={tls}"),
+    }
 }
 
 fn host(url: &Url) -> Result<String, String> {
@@ -166,6 +176,20 @@ mod tests {
         }
         assert_eq!(parse("smtp://MAIL.Example.com").host, "mail.example.com");
         assert_eq!(parse("smtp://[::1]:25").host, "::1");
+    }
+
+    #[test]
+    fn a_shown_url_reads_back_and_asks_for_the_stored_password() {
+        for (host, port, tls, user) in [
+            ("mail.example.com", 587, "required", Some("me@x")),
+            ("::1", 465, "implicit", Some("u:p")),
+            ("10.0.0.1", 25, "none", None),
+        ] {
+            let url = parse(&shown(host, port, tls, user));
+            assert_eq!((url.host.as_str(), url.port, url.tls), (host, port, tls));
+            let login = user.map_or(Login::Nobody, |name| Login::User { name: name.into(), password: None });
+            assert!(url.login == login);
+        }
     }
 
     #[test]
