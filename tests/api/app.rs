@@ -100,6 +100,7 @@ impl App {
             surface,
             known_keys: KnownKeys::default(),
             dead_messages: DeadMessages::default(),
+            asyncapi: Arc::new(signalpost::broker::describe()),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
