@@ -70,5 +70,5 @@ fn why_not(
         return Some(UNFIT);
     }
     let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
-    (now - event.incoming.time > max_age).then_some(TOO_OLD)
+    (now - event.since > max_age).then_some(TOO_OLD)
 }

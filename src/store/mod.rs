@@ -42,6 +42,8 @@ macro_rules! query_files {
         pub mod members;
         #[path = "pauses.rs"]
         pub mod pauses;
+        #[path = "rearm.rs"]
+        pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]
@@ -53,6 +55,7 @@ macro_rules! query_files {
     };
 }
 
+mod armed;
 mod error;
 pub mod listen;
 mod migrate;
