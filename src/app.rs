@@ -99,6 +99,7 @@ impl App {
             known_keys: web::KnownKeys::default(),
             dead_messages: dead_messages.clone(),
             asyncapi: asyncapi.clone(),
+            rearm: engine.rearm.clone(),
         };
         let addresses = open(surfaces, state, &takers, &stop_taking)?;
 

@@ -47,6 +47,7 @@ use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
 use crate::pipeline::reach::Reach;
+use crate::pipeline::rearm::Rearm;
 use crate::store::Store;
 
 /// The longest that a request may take, its body included.
@@ -71,6 +72,7 @@ pub struct State {
     pub surface: Surface,
     /// Starts empty.
     pub known_keys: KnownKeys,
+    pub rearm: Rearm,
     /// What `/asyncapi.json` answers.
     pub asyncapi: Arc<Value>,
     /// Leads nowhere without a broker.

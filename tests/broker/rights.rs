@@ -23,7 +23,8 @@ impl User {
         let name = format!("{part}-{}", vhost.name);
         rabbitmqctl(&["add_user", &name, "secret"]);
         rabbitmqctl(&["set_permissions", "-p", &vhost.name, &name, configure, write, read]);
-        let url = vhost.url.replacen("guest:guest", &format!("{name}:secret"), 1);
+        let (_, place) = vhost.url.split_once('@').unwrap();
+        let url = format!("amqp://{name}:secret@{place}");
         Self { name, url }
     }
 }
