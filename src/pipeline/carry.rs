@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
-use super::parcel::{Parcel, parcel};
+use super::parcel::{Parcel, parcel, span};
 use super::reach::Reach;
 use super::render;
 use super::settle::{Ending, Settler};
@@ -317,12 +317,6 @@ impl Carrier {
         let again = at + TimeDelta::from_std(wait).unwrap_or(LONG_IN_HAND);
         Ending { settled: Settled::Released(Some(again)), attempt: Some(attempt) }
     }
-}
-
-/// In the publisher's trace, if it named one.
-fn span(owed: &Owed) -> tracing::Span {
-    let traceparent = owed.traceparent.as_deref();
-    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
 }
 
 fn describe(failure: &Failure) -> String {

@@ -31,3 +31,9 @@ pub fn parcel<'a>(
     let envelope = Envelope::new(sender.email.as_ref(), &owed.recipient)?;
     Ok(Parcel { owed, integration, server, envelope, wire: Wire::encode(&octets)? })
 }
+
+/// In the publisher's trace, if it named one.
+pub fn span(owed: &Owed) -> tracing::Span {
+    let traceparent = owed.traceparent.as_deref();
+    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
+}
