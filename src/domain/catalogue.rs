@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
 use super::event_type::EventType;
 use super::id::{AutomationId, IntegrationId, ProjectId};
 pub use super::settings::{Brand, Rate, Settings};
@@ -20,13 +23,15 @@ pub const MAX_AGE: Duration = Duration::from_hours(24);
 pub struct Catalogue {
     pub revision: i64,
     pub projects: HashMap<String, Arc<Project>>,
+    /// The same, by id.
+    pub by_id: HashMap<ProjectId, Arc<Project>>,
     pub automations: HashMap<AutomationId, Arc<Automation>>,
     pub integrations: HashMap<IntegrationId, Arc<Integration>>,
 }
 
 impl Catalogue {
     pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
-        self.projects.values().find(|project| project.id == id)
+        self.by_id.get(&id)
     }
 }
 
@@ -43,6 +48,17 @@ pub struct Project {
     pub event_types: HashMap<String, EventType>,
 }
 
+impl Project {
+    /// Where anything that carries a token may go; the public URL's host if the project names none.
+    pub fn link_hosts(&self, public_url: &str) -> Vec<String> {
+        if !self.settings.link_hosts.is_empty() {
+            return self.settings.link_hosts.clone();
+        }
+        let url = url::Url::parse(public_url).ok();
+        url.and_then(|url| url.host().map(|host| host.to_string())).into_iter().collect()
+    }
+}
+
 /// A stored rule.
 #[derive(Clone, Debug)]
 pub struct Automation {
@@ -51,14 +67,48 @@ pub struct Automation {
     pub name: String,
     pub event_type: String,
     pub integration_id: IntegrationId,
-    /// Name of a built-in e-mail.
+    /// Name of a built-in e-mail, or [`STORED`].
     pub template: String,
+    /// What a stored e-mail says, one a locale; none of a built-in one.
+    pub texts: Vec<Text>,
+    pub condition: Option<Condition>,
     pub token: Option<TokenPlan>,
     pub max_age: Duration,
     /// With `{{ token }}` in it; the hosted page otherwise.
     pub link: Option<String>,
     pub enabled: bool,
     pub paused: bool,
+}
+
+/// The name of every template that is stored with its automation.
+pub const STORED: &str = "stored";
+
+/// Subject and body of a stored e-mail, as their author wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    pub subject: String,
+    pub body: String,
+}
+
+impl Automation {
+    /// The text for a member: of the locale, of its language, of none, or the first.
+    pub fn text(&self, locale: Option<&str>) -> Option<&Text> {
+        let of = |wanted: &str| {
+            self.texts.iter().find(|text| {
+                text.locale
+                    .as_deref()
+                    .is_some_and(|locale| locale.replace('_', "-").eq_ignore_ascii_case(wanted))
+            })
+        };
+        let locale = locale.map(|locale| locale.replace('_', "-"));
+        let exact = locale.as_deref().and_then(of);
+        let language = || locale.as_deref().and_then(|locale| of(locale.split('-').next()?));
+        let plain = || self.texts.iter().find(|text| text.locale.is_none());
+        exact.or_else(language).or_else(plain).or_else(|| self.texts.first())
+    }
 }
 
 /// The token that an automation issues.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
+use super::member::Member;
 use super::token::{Purpose, TokenId};
 
 /// Delays after the first, second, … charged try; the last one repeats: 5 s, 15 s, 1 min, 3 min, 8 min, 15 min, …
@@ -79,6 +80,8 @@ pub struct Owed {
     pub project_id: ProjectId,
     pub event_id: EventId,
     pub automation_id: AutomationId,
+    /// The one that it was planned with.
+    pub automation_version: i32,
     pub integration_id: IntegrationId,
     pub template: String,
     pub recipient: String,
@@ -108,10 +111,32 @@ pub struct Facts {
 }
 
 /// What the mail says about the member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Addressee {
+    pub id: String,
     pub username: String,
+    /// The stored one; the recipient may be another.
+    pub email: String,
     pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub locale: Option<String>,
+    pub is_admin: bool,
+    pub on_vacation: bool,
+}
+
+impl Addressee {
+    pub fn of(member: &Member) -> Self {
+        Self {
+            id: member.id.clone(),
+            username: member.username.clone(),
+            email: member.email.clone(),
+            first_name: member.first_name.clone(),
+            last_name: member.last_name.clone(),
+            locale: member.locale.clone(),
+            is_admin: member.is_admin,
+            on_vacation: member.on_vacation,
+        }
+    }
 }
 
 /// The token that a dispatch carries: made into text only when the mail is.

@@ -112,6 +112,8 @@ pub enum Outcome {
     /// A record changed, no mail is owed.
     Applied,
     NoAutomation,
+    /// There are automations, and the condition of none holds.
+    ConditionFalse,
     Stale,
 }
 
@@ -121,6 +123,7 @@ impl Outcome {
             Self::Dispatched => "dispatched",
             Self::Applied => "applied",
             Self::NoAutomation => "no-automation",
+            Self::ConditionFalse => "condition-false",
             Self::Stale => "stale",
         }
     }

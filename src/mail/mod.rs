@@ -12,6 +12,7 @@ pub mod network;
 mod parts;
 pub mod reply;
 pub mod server;
+pub mod stored;
 pub mod templates;
 pub mod wire;
 mod wording;

@@ -40,6 +40,28 @@ pub(super) fn first_name(text: &str) -> Option<String> {
     name(text).filter(|name| !name.contains('@') && !holds_domain(name))
 }
 
+/// A text that somebody else chose, on one line and with nothing in it that a mail program would make a link of:
+/// an invisible space stands where a link would be recognised. An e-mail address alone stays as it is.
+pub(super) fn unlinked(text: &str, longest: usize) -> String {
+    let line = one_line(text, longest).unwrap_or_default();
+    if crate::domain::address::EmailAddress::parse(&line).is_ok()
+        || !(holds_url(&line) || holds_domain(&line))
+    {
+        return line;
+    }
+    let line = line.replace("://", ":\u{200b}//");
+    let mut out = String::with_capacity(line.len() + 8);
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        let is_dot = matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
+        if is_dot && chars.peek().is_some_and(|next| next.is_alphanumeric()) {
+            out.push('\u{200b}');
+        }
+    }
+    out
+}
+
 /// `30 minutes`, `1 hour and 30 minutes`, `12 hours`, `7 days`; never longer than the duration is.
 pub(super) fn duration(duration: TimeDelta) -> String {
     let seconds = duration.num_seconds().max(0);

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::editions::Editions;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
@@ -53,6 +54,7 @@ pub struct Post {
     pub limits: Limits,
     /// The end of a stop's patience: what is being sent is dropped, and given back.
     pub cut_off: CancellationToken,
+    pub editions: Editions,
 }
 
 /// One connection's worth of sending.
@@ -147,7 +149,10 @@ impl Carrier {
             public_url: &self.post.public_url,
             now,
         };
-        let mail = match render::parts(&desk, owed) {
+        let Ok(edition) = self.post.editions.of(&self.post.store, &catalogue, owed).await else {
+            return Ending::released(Some(now + LONG_IN_HAND));
+        };
+        let mail = match render::parts(&desk, owed, edition.as_deref()) {
             Ok(mail) => mail,
             Err(why) => return Ending::unrenderable(now, &why),
         };

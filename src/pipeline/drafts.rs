@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
-use super::matching::{self, Match, TOO_OLD};
+use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, TOO_OLD};
 use super::slots::{Request, Which};
 use crate::domain::address::fold;
 use crate::domain::catalogue::{Automation, Project, TokenPlan};
@@ -110,15 +110,18 @@ impl Drafts {
             Applied::Moved(member, old) => (member, Some(old)),
         };
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
-        let (matches, chosen) = matching::matching(event, old.is_some(), self.now);
+        let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
+        let (matches, chosen) = matching::matching(&asked);
         for automation in &chosen {
             self.draft(&happened, automation);
         }
         self.drop_losers();
         let too_old = matches.iter().any(|one| one.why == Some(TOO_OLD));
+        let refused = matches.iter().any(|one| matches!(one.why, Some(CONDITION_FALSE | CONDITION_FAILED)));
         let outcome = match (chosen.is_empty(), too_old) {
             (false, _) => Outcome::Dispatched,
             (true, true) => Outcome::Stale,
+            (true, false) if event.change.only_mails() && refused => Outcome::ConditionFalse,
             (true, false) if event.change.only_mails() => Outcome::NoAutomation,
             (true, false) => Outcome::Applied,
         };

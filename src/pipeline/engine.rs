@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Intake;
 use super::carry::Post;
+use super::editions::Editions;
 use super::fetch;
 use super::flows::Flows;
 use super::lanes::Lanes;
@@ -33,6 +34,8 @@ const WINDING_UP: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Planners on PostgreSQL: one reads while the other commits. SQLite has one writer.
 const PLANNERS: usize = 2;
+/// Settling tasks on PostgreSQL, for the same reason.
+const SETTLERS: usize = 2;
 
 /// What the pipeline is started with.
 pub struct Settings {
@@ -182,9 +185,13 @@ impl Sender {
             sends: Arc::new(Semaphore::new(settings.concurrency)),
             limits: settings.limits,
             cut_off: cut_off.clone(),
+            editions: Editions::default(),
         });
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
-        settling.spawn(settle::run(store.clone(), clock.clone(), tries, carriers_gone.clone()));
+        let settlers = if store.is_sqlite() { 1 } else { SETTLERS };
+        for _ in 0..settlers {
+            settling.spawn(settle::run(store.clone(), clock.clone(), tries.clone(), carriers_gone.clone()));
+        }
         let (carriers, stop_carrying) = (TaskTracker::new(), CancellationToken::new());
         let hungry = Arc::new(Notify::new());
         let lanes = Lanes::new(post.clone(), carriers.clone(), stop_carrying.clone(), hungry.clone());

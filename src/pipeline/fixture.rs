@@ -38,6 +38,8 @@ pub(super) fn automation(name: &str, lifetime: u64) -> Automation {
         event_type: RESET.to_owned(),
         integration_id: MAIN,
         template: "reset-password-confirm".to_owned(),
+        texts: Vec::new(),
+        condition: None,
         token: Some(TokenPlan { purpose: Purpose::ResetPassword, lifetime: Duration::from_secs(lifetime) }),
         max_age: Duration::from_hours(2),
         link: None,
@@ -123,7 +125,7 @@ pub(super) async fn store() -> (TempDir, Store) {
     let mut c = store.write().await.unwrap();
     db!(c, catalogue::put_project(&row, at(0))).unwrap();
     db!(c, integrations::put(&integration)).unwrap();
-    db!(c, catalogue::put_automation(ACME, &automation("Reset", 1800))).unwrap();
+    db!(c, automations::put(ACME, &automation("Reset", 1800), at(0))).unwrap();
     drop(c);
     (directory, store)
 }

@@ -303,6 +303,7 @@ mod tests {
             sends: Arc::new(Semaphore::new(1)),
             limits: Limits::default(),
             cut_off: CancellationToken::new(),
+            editions: super::super::editions::Editions::default(),
             store,
             clock,
         });

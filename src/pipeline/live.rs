@@ -53,7 +53,7 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
     let integrations = db!(c, integrations::all())?;
     let mut by_type: HashMap<ProjectId, HashMap<String, Vec<_>>> = HashMap::new();
     let mut automations = HashMap::new();
-    for (project, automation) in db!(c, catalogue::automations())? {
+    for (project, automation) in db!(c, automations::all())? {
         let automation = Arc::new(automation);
         automations.insert(automation.id, automation.clone());
         let types = by_type.entry(project).or_default();
@@ -77,7 +77,8 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
         projects.insert(project.slug.clone(), Arc::new(project));
     }
     let integrations = integrations.into_iter().map(|one| (one.id, Arc::new(one))).collect();
-    Ok(Catalogue { revision, projects, automations, integrations })
+    let by_id = projects.values().map(|project| (project.id, project.clone())).collect();
+    Ok(Catalogue { revision, projects, by_id, automations, integrations })
 }
 
 /// Compiled, by project and name. One that does not compile any more takes nobody with it: it is unknown.

@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::drafts::Prepared;
 use crate::domain::catalogue::Automation;
 use crate::domain::change::Change;
+use crate::domain::condition::Told;
+use crate::domain::dispatch::{Addressee, Facts};
 use crate::domain::id::AutomationId;
+use crate::domain::member::Member;
 use crate::domain::token::Purpose;
 
 /// How many automations that did not match are kept with an event.
@@ -16,6 +19,8 @@ const SHOWN_AUTOMATIONS: usize = 20;
 
 pub(super) const TOO_OLD: &str = "the event is older than max_age";
 pub(super) const DISABLED: &str = "it is switched off";
+pub(super) const CONDITION_FALSE: &str = "its condition does not hold";
+pub(super) const CONDITION_FAILED: &str = "its condition could not be evaluated";
 const UNFIT: &str = "its token has no meaning for this event";
 
 /// An automation of the event's type, kept with the event.
@@ -28,47 +33,87 @@ pub struct Match {
     pub why: Option<&'static str>,
 }
 
-/// The automations that send, and all of them with the reason why others do not. Those of
-/// `account.email-changed` are asked by every event that moved the member.
-pub fn matching(event: &Prepared, moved: bool, now: DateTime<Utc>) -> (Vec<Match>, Vec<Arc<Automation>>) {
-    const MOVED: &str = "account.email-changed";
-    let kind = event.incoming.kind.as_str();
-    let of_type = |kind: &str| event.project.automations.get(kind).map_or(&[][..], Vec::as_slice);
-    let also = if moved && kind != MOVED { of_type(MOVED) } else { &[] };
+/// An event, and what its automations are asked about it, made ready once for all of them.
+pub struct Asked<'a> {
+    pub event: &'a Prepared,
+    /// Whether it moved the member to another address.
+    moved: bool,
+    now: DateTime<Utc>,
+    facts: Facts,
+    member: Addressee,
+}
+
+impl<'a> Asked<'a> {
+    pub fn new(event: &'a Prepared, member: Option<&Member>, moved: bool, now: DateTime<Utc>) -> Self {
+        let incoming = &event.incoming;
+        let facts = Facts { kind: incoming.kind.clone(), time: incoming.time, data: incoming.data.clone() };
+        Self { event, moved, now, facts, member: member.map(Addressee::of).unwrap_or_default() }
+    }
+
+    /// Of the event's type. Those of `account.email-changed` are asked by every event that moved the member.
+    fn automations(&self) -> impl Iterator<Item = &'a Arc<Automation>> + use<'a> {
+        const MOVED: &str = "account.email-changed";
+        let event = self.event;
+        let kind = event.incoming.kind.as_str();
+        let of_type = |kind: &str| event.project.automations.get(kind).map_or(&[][..], Vec::as_slice);
+        let also = if self.moved && kind != MOVED { of_type(MOVED) } else { &[] };
+        of_type(kind).iter().chain(also)
+    }
+
+    /// Why an automation does not send; `None`: it does.
+    fn why_not(&self, automation: &Automation) -> Option<&'static str> {
+        if !automation.enabled {
+            return Some(DISABLED);
+        }
+        let fits = automation.token.is_none_or(|plan| match plan.purpose {
+            Purpose::UndoEmailChange => self.moved,
+            Purpose::ChangeEmail => matches!(self.event.change, Change::EmailChangeRequested(..)),
+            Purpose::ResetPassword | Purpose::Notifications => true,
+        });
+        if !fits {
+            return Some(UNFIT);
+        }
+        let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
+        if self.now - self.event.since > max_age {
+            return Some(TOO_OLD);
+        }
+        let condition = automation.condition.as_ref()?;
+        let project = &self.event.project;
+        let told = Told {
+            event: &self.facts,
+            event_type: &automation.event_type,
+            member: &self.member,
+            project: (&project.name, &project.slug),
+        };
+        match condition.holds(&told) {
+            Ok(true) => None,
+            Ok(false) => Some(CONDITION_FALSE),
+            Err(_) => Some(CONDITION_FAILED),
+        }
+    }
+}
+
+/// The automations that send, and all of them with the reason why others do not.
+pub fn matching(asked: &Asked<'_>) -> (Vec<Match>, Vec<Arc<Automation>>) {
     let (mut matches, mut chosen, mut others) = (Vec::new(), Vec::new(), 0);
-    for automation in of_type(kind).iter().chain(also) {
-        let why = why_not(automation, event, moved, now);
-        if why.is_none() {
+    for (one, automation) in each(asked) {
+        if one.matched {
             chosen.push(automation.clone());
         } else {
             others += 1;
         }
-        if why.is_none() || others <= SHOWN_AUTOMATIONS {
-            let name = automation.name.clone();
-            matches.push(Match { automation: automation.id, name, matched: why.is_none(), why });
+        if one.matched || others <= SHOWN_AUTOMATIONS {
+            matches.push(one);
         }
     }
     (matches, chosen)
 }
 
-/// Why an automation does not send; `None`: it does.
-fn why_not(
-    automation: &Automation,
-    event: &Prepared,
-    moved: bool,
-    now: DateTime<Utc>,
-) -> Option<&'static str> {
-    if !automation.enabled {
-        return Some(DISABLED);
-    }
-    let fits = automation.token.is_none_or(|plan| match plan.purpose {
-        Purpose::UndoEmailChange => moved,
-        Purpose::ChangeEmail => matches!(event.change, Change::EmailChangeRequested(..)),
-        Purpose::ResetPassword | Purpose::Notifications => true,
-    });
-    if !fits {
-        return Some(UNFIT);
-    }
-    let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
-    (now - event.since > max_age).then_some(TOO_OLD)
+/// Every automation that is asked, with what it says.
+pub fn each<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = (Match, &'a Arc<Automation>)> {
+    asked.automations().map(|automation| {
+        let why = asked.why_not(automation);
+        let name = automation.name.clone();
+        (Match { automation: automation.id, name, matched: why.is_none(), why }, automation)
+    })
 }

@@ -9,6 +9,7 @@ pub mod dead_acts;
 pub mod dead_letters;
 pub mod decode;
 pub mod drafts;
+pub mod editions;
 pub mod engine;
 pub mod entries;
 pub mod fetch;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use lettre::message::Mailbox;
 
-use crate::domain::catalogue::{Catalogue, Integration, Project};
+use crate::domain::catalogue::{Automation, Catalogue, Integration, Project, STORED};
 use crate::domain::change::{Change, ChangedBy, ResetReason};
 use crate::domain::dispatch::{Owed, OwedToken};
 use crate::domain::keys::Keyring;
@@ -11,6 +11,7 @@ use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
+use crate::mail::stored::{self, StoredError, Values};
 use crate::mail::templates::{
     AutoReplies, Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render,
 };
@@ -40,24 +41,75 @@ pub enum Unrenderable {
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error(transparent)]
+    Stored(#[from] StoredError),
+    #[error(transparent)]
     Build(#[from] BuildError),
 }
 
 /// The mail of a dispatch, as parts.
-pub fn parts(desk: &Desk<'_>, owed: &Owed) -> Result<Rendered, Unrenderable> {
+pub fn parts(desk: &Desk<'_>, owed: &Owed, edition: Option<&Automation>) -> Result<Rendered, Unrenderable> {
     let project = desk.catalogue.project(owed.project_id).ok_or(Unrenderable::Project)?;
+    let token = owed.token.as_ref().map(|token| made(desk, token)).transpose()?;
+    let token = token.as_ref().map(Token::expose);
+    let purpose = owed.token.as_ref().map(|token| token.purpose);
+    let link = purpose.zip(token).map(|carried| token_link(desk.public_url, project, carried, edition));
+    let shown = Shown { token, link: link.as_deref() };
+    as_told(desk, project, owed, (edition, shown))
+}
+
+/// What carries the token, as text. No `Debug`.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) token: Option<&'a str>,
+    pub(super) link: Option<&'a str>,
+}
+
+/// The mail with the token and the link that are given.
+pub(super) fn as_told(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    (edition, shown): (Option<&Automation>, Shown<'_>),
+) -> Result<Rendered, Unrenderable> {
+    if owed.template == STORED {
+        return own(desk, project, owed, (edition.ok_or(Unrenderable::Template)?, shown));
+    }
+    built_in(desk, project, owed, shown.link)
+}
+
+fn own(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    (edition, shown): (&Automation, Shown<'_>),
+) -> Result<Rendered, Unrenderable> {
+    let text = edition.text(owed.member.locale.as_deref()).ok_or(Unrenderable::Template)?;
+    let values = Values {
+        project: brand(project),
+        slug: &project.slug,
+        member: &owed.member,
+        event: &owed.event,
+        event_type: &edition.event_type,
+        email: &owed.recipient,
+        token: shown.token,
+        link: shown.link,
+        expires_in: expires_in(owed),
+        link_hosts: &project.link_hosts(desk.public_url),
+    };
+    Ok(stored::render(text, &values)?)
+}
+
+fn built_in(
+    desk: &Desk<'_>,
+    project: &Project,
+    owed: &Owed,
+    link: Option<&str>,
+) -> Result<Rendered, Unrenderable> {
     let template = Template::from_name(&owed.template).ok_or(Unrenderable::Template)?;
-    let link = owed.token.as_ref().map(|token| token_link(desk, project, owed, token)).transpose()?;
     let (reason, by) = wording(owed);
     let forgot = format!("{}/p/{}/forgot-password", desk.public_url, project.slug);
-    let brand = &project.settings.brand;
     let content = Content {
-        project: Brand {
-            name: &project.name,
-            color: brand.color.as_deref().unwrap_or_default(),
-            logo_url: brand.logo_url.as_deref(),
-            footer: brand.footer.as_deref(),
-        },
+        project: brand(project),
         member: Person {
             first_name: owed.member.first_name.as_deref(),
             username: &owed.member.username,
@@ -71,8 +123,8 @@ pub fn parts(desk: &Desk<'_>, owed: &Owed) -> Result<Rendered, Unrenderable> {
             limit: number_of(owed, "limit"),
             matched: text_of(owed, "matched"),
         },
-        link: link.as_deref(),
-        expires_in: owed.token.as_ref().and_then(|token| TimeDelta::from_std(token.lifetime).ok()),
+        link,
+        expires_in: expires_in(owed),
         forgot_link: FORGOT_PAGE.then_some(forgot.as_str()),
         at: owed.event.time,
     };
@@ -123,25 +175,41 @@ pub fn captured(owed: &Owed, mail: Rendered, integration: &Integration) -> Captu
     }
 }
 
+fn made(desk: &Desk<'_>, token: &OwedToken) -> Result<Token, Unrenderable> {
+    Token::make(desk.keys, &token.key_id, token.purpose, token.id).ok_or(Unrenderable::Key)
+}
+
 /// The automation's own link with the token in it, else the hosted page. Never made from a request.
-fn token_link(
-    desk: &Desk<'_>,
+pub(super) fn token_link(
+    public_url: &str,
     project: &Project,
-    owed: &Owed,
-    token: &OwedToken,
-) -> Result<String, Unrenderable> {
-    let made = Token::make(desk.keys, &token.key_id, token.purpose, token.id).ok_or(Unrenderable::Key)?;
-    let own = desk.catalogue.automations.get(&owed.automation_id).and_then(|one| one.link.as_deref());
-    if let Some(own) = own {
-        return Ok(link::fill(own, made.expose()));
+    (purpose, token): (Purpose, &str),
+    edition: Option<&Automation>,
+) -> String {
+    if let Some(own) = edition.and_then(|edition| edition.link.as_deref()) {
+        return link::fill(own, token);
     }
-    let page = match token.purpose {
+    let page = match purpose {
         Purpose::ResetPassword => "reset-password",
         Purpose::ChangeEmail => "confirm-email",
         Purpose::UndoEmailChange => "undo-email-change",
         Purpose::Notifications => "notifications",
     };
-    Ok(format!("{}/p/{}/{page}?token={}", desk.public_url, project.slug, made.expose()))
+    format!("{public_url}/p/{}/{page}?token={token}", project.slug)
+}
+
+fn brand(project: &Project) -> Brand<'_> {
+    let brand = &project.settings.brand;
+    Brand {
+        name: &project.name,
+        color: brand.color.as_deref().unwrap_or_default(),
+        logo_url: brand.logo_url.as_deref(),
+        footer: brand.footer.as_deref(),
+    }
+}
+
+fn expires_in(owed: &Owed) -> Option<TimeDelta> {
+    owed.token.as_ref().and_then(|token| TimeDelta::from_std(token.lifetime).ok())
 }
 
 fn wording(owed: &Owed) -> (Reason, By) {

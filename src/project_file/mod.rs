@@ -134,7 +134,7 @@ async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
     let settings = serde_json::from_str(&project.settings);
     let settings = settings.map_err(|_| StoreError::Unreadable("settings of a project"))?;
     let integrations = db!(tx, integrations::all())?;
-    let automations = db!(tx, catalogue::automations())?;
+    let automations = db!(tx, automations::all())?;
     let keys = member_keys(project.id, file);
     Ok(Stored {
         integrations: integrations
@@ -170,10 +170,10 @@ async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), Store
         db!(tx, integrations::put(integration))?;
     }
     for retired in &plan.retired {
-        db!(tx, catalogue::retire_automation(project, *retired, now))?;
+        db!(tx, automations::retire(project, *retired, now))?;
     }
     for automation in &plan.automations {
-        db!(tx, catalogue::put_automation(project, automation))?;
+        db!(tx, automations::put(project, automation, now))?;
     }
     let rows = plan.members.iter().map(MemberRow::of);
     let rows = rows.collect::<Vec<_>>();

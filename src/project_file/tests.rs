@@ -98,7 +98,7 @@ impl Place {
         let mut c = self.store.read().await.unwrap();
         Found {
             integrations: db!(c, integrations::all()).unwrap(),
-            automations: db!(c, catalogue::automations()).unwrap().into_iter().map(|(_, one)| one).collect(),
+            automations: db!(c, automations::all()).unwrap().into_iter().map(|(_, one)| one).collect(),
         }
     }
 

@@ -1,13 +1,11 @@
-//! Projects and automations: read as a whole, written by name. Every write raises the revision,
+//! Projects: read as a whole, written by name. Every write raises the revision,
 //! which tells the workers to read again.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
-use crate::domain::catalogue::{Automation, TokenPlan};
-use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
-use crate::domain::token::Purpose;
+use crate::domain::id::ProjectId;
 use crate::store::StoreError;
 use crate::store::shown::ProjectRow;
 
@@ -43,81 +41,6 @@ pub async fn put_project(c: &mut Connection, row: &ProjectRow, now: DateTime<Utc
                on conflict (id) do update set name = excluded.name, settings = excluded.settings";
     let query = sqlx::query::<Db>(sql).bind(row.id).bind(&row.slug).bind(&row.name).bind(&row.settings);
     query.bind(now).execute(c).await?;
-    Ok(())
-}
-
-#[derive(sqlx::FromRow)]
-struct AutomationRow {
-    id: AutomationId,
-    project_id: ProjectId,
-    version: i32,
-    name: String,
-    event_type: String,
-    integration_id: IntegrationId,
-    template: String,
-    purpose: Option<String>,
-    lifetime_s: i64,
-    max_age_s: i64,
-    link: Option<String>,
-    enabled: bool,
-    paused: bool,
-}
-
-/// The automations that are not retired, by name, each with its project.
-pub async fn automations(c: &mut Connection) -> Result<Vec<(ProjectId, Automation)>, StoreError> {
-    let sql = "select id, project_id, version, name, event_type, integration_id, template, purpose, lifetime_s, \
-               max_age_s, link, enabled, paused_at is not null as paused \
-               from automations where retired_at is null order by project_id, name";
-    let rows = sqlx::query_as::<Db, AutomationRow>(sql).fetch_all(c).await?;
-    Ok(rows.into_iter().map(|row| (row.project_id, row.into_automation())).collect())
-}
-
-impl AutomationRow {
-    fn into_automation(self) -> Automation {
-        let seconds = |s: i64| std::time::Duration::from_secs(s.unsigned_abs());
-        let purpose = self.purpose.as_deref().and_then(Purpose::from_name);
-        Automation {
-            id: self.id,
-            version: self.version,
-            name: self.name,
-            event_type: self.event_type,
-            integration_id: self.integration_id,
-            template: self.template,
-            token: purpose.map(|purpose| TokenPlan { purpose, lifetime: seconds(self.lifetime_s) }),
-            max_age: seconds(self.max_age_s),
-            link: self.link,
-            enabled: self.enabled,
-            paused: self.paused,
-        }
-    }
-}
-
-/// Writes an automation under its id; a change raises its version.
-pub async fn put_automation(c: &mut Connection, project: ProjectId, row: &Automation) -> Result<(), StoreError> {
-    let sql = "insert into automations (id, project_id, version, name, event_type, integration_id, template, purpose, \
-               lifetime_s, max_age_s, link, enabled) values ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-               on conflict (id) do update set version = automations.version + 1, name = excluded.name, \
-               event_type = excluded.event_type, integration_id = excluded.integration_id, \
-               template = excluded.template, purpose = excluded.purpose, lifetime_s = excluded.lifetime_s, \
-               max_age_s = excluded.max_age_s, link = excluded.link, enabled = excluded.enabled, retired_at = null";
-    let seconds = |d: std::time::Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
-    let query = sqlx::query::<Db>(sql).bind(row.id).bind(project).bind(&row.name).bind(&row.event_type);
-    let query = query.bind(row.integration_id).bind(&row.template);
-    let query = query.bind(row.token.map(|token| token.purpose.name()));
-    let query = query.bind(row.token.map_or(0, |token| seconds(token.lifetime))).bind(seconds(row.max_age));
-    query.bind(&row.link).bind(row.enabled).execute(c).await?;
-    Ok(())
-}
-
-/// Takes automations out of use; dispatches that name them stay as they are.
-pub async fn retire_automation(
-    c: &mut Connection,
-    project: ProjectId,
-    id: AutomationId,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let sql = "update automations set retired_at = $3 where project_id = $1 and id = $2";
-    sqlx::query::<Db>(sql).bind(project).bind(id).bind(now).execute(c).await?;
     Ok(())
 }
 

@@ -20,6 +20,8 @@ macro_rules! query_files {
         pub mod absences;
         #[path = "audit.rs"]
         pub mod audit;
+        #[path = "automations.rs"]
+        pub mod automations;
         #[path = "captures.rs"]
         pub mod captures;
         #[path = "catalogue.rs"]
@@ -56,6 +58,7 @@ macro_rules! query_files {
 }
 
 mod armed;
+pub mod edition;
 mod error;
 pub mod listen;
 mod migrate;

@@ -325,6 +325,13 @@ pub struct ClaimedRow {
     pub data: String,
     pub received_at: DateTime<Utc>,
     pub traceparent: Option<String>,
+    pub automation_version: i32,
+    pub member_id: String,
     pub username: String,
+    pub member_email: String,
     pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub locale: Option<String>,
+    pub is_admin: bool,
+    pub on_vacation: bool,
 }

@@ -69,10 +69,12 @@ pub async fn end(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result
 /// replaced, used or ended, and whoever holds it may wait for a dispatch that the caller has: it is left alone.
 pub async fn renew(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), StoreError> {
     const SQL: &str = dialect(
-        "update tokens set expires_at = $2 + lifetime_s * interval '1 second' where id in (
-           select id from tokens where used_at is null and ended_at is null
-             and id in (select value::uuid from json_array_elements_text($1::text::json))
-           for no key update skip locked)",
+        // By arrays: a join would be planned while the table is empty, to read all of it for each mail.
+        "-- store.tokens.renew
+         with live as materialized (select id from tokens where used_at is null and ended_at is null
+           and id = any(array(select value::uuid from json_array_elements_text($1::text::json)))
+           for no key update skip locked)
+         update tokens set expires_at = $2 + lifetime_s * interval '1 second' where id = any(array(select id from live))",
         // Written as sqlx writes times, so that texts compare.
         "update tokens set expires_at = strftime('%Y-%m-%dT%H:%M:%S', $2, '+' || lifetime_s || ' seconds') || '+00:00'
          where used_at is null and ended_at is null and id in (select unhex(value) from json_each($1))",

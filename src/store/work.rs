@@ -21,7 +21,8 @@ pub async fn waiting_integrations(c: &mut Connection) -> Result<Vec<Uuid>, Store
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).fetch_all(c).await?)
 }
 
-/// Takes due dispatches into this worker's hands, at most so many of each integration.
+/// Takes due dispatches into this worker's hands, at most so many of each integration. SQLite, which has no lateral
+/// join, takes one integration at a time.
 pub async fn claim(
     c: &mut Connection,
     slots: &[Slots],
@@ -38,13 +39,9 @@ pub async fn claim(
          update dispatches d set holder = $2 from picked where d.id = picked.id returning d.id",
         "-- store.work.claim
          update dispatches set holder = $2 where id in (
-           select id from (
-             select d.id, row_number() over (partition by d.integration_id order by d.due_at) as place,
-               w.value ->> 'slots' as slots
-             from json_each($1) w
-             cross join dispatches d on d.integration_id = unhex(w.value ->> 'integration') and d.state = 'pending'
-               and d.holder is null and d.due_at <= $3)
-           where place <= slots)
+           select id from dispatches where integration_id = (select unhex(value ->> 'integration') from json_each($1))
+             and state = 'pending' and holder is null and due_at <= $3
+           order by due_at limit (select value ->> 'slots' from json_each($1)))
          returning id",
     );
     let query = sqlx::query_scalar::<Db, Uuid>(SQL).bind(json(slots)).bind(worker).bind(now);
@@ -57,7 +54,8 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, d.automation_version, m.id as member_id,
+           m.username, m.email as member_email, m.first_name, m.last_name, m.locale, m.is_admin, m.on_vacation
          from json_array_elements_text($1::text::json) k
          join dispatches d on d.id = k.value::uuid
          join events e on e.id = d.event_id
@@ -66,7 +64,8 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
         "-- store.work.claimed
          select d.id, d.project_id, d.event_id, d.automation_id, d.integration_id, d.template, d.recipient, d.message_id,
            d.purpose, t.id as token_id, t.key_id, t.lifetime_s, d.expires_at, d.attempts, d.charged, d.cancel_reason,
-           e.type as kind, e.time, e.data, e.received_at, e.traceparent, m.username, m.first_name
+           e.type as kind, e.time, e.data, e.received_at, e.traceparent, d.automation_version, m.id as member_id,
+           m.username, m.email as member_email, m.first_name, m.last_name, m.locale, m.is_admin, m.on_vacation
          from json_each($1) k
          cross join dispatches d on d.id = unhex(k.value)
          cross join events e on e.id = d.event_id
@@ -87,8 +86,8 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
          -- In key order, as planners cancel them.
          -- The `case` keeps the planner to the key: it would take the index of what is held, which is full of rows
          -- that were settled a moment ago.
-         mine as materialized (select id from dispatches where id in (select dispatch_id from s)
-           and case holder when $2 then state = 'pending' end order by id for no key update)
+         mine as materialized (select s.* from s join dispatches d on d.id = s.dispatch_id
+           where case d.holder when $2 then d.state = 'pending' end order by d.id for no key update of d)
          update dispatches as d set
            state = case when s.new_state = 'pending' and d.cancel_reason is not null then 'cancelled' else s.new_state end,
            reason = case when s.new_state = 'pending' then d.cancel_reason else s.new_reason end,
@@ -99,7 +98,7 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
            first_class = case when d.first_at is null then s.class else d.first_class end,
            first_code = case when d.first_at is null then s.code else d.first_code end,
            first_reply = case when d.first_at is null then s.reply else d.first_reply end
-         from s, mine where d.id = mine.id and s.dispatch_id = mine.id
+         from mine as s where d.id = s.dispatch_id
          returning d.id, d.attempts",
         "-- store.work.settle
          update dispatches as d set

@@ -290,7 +290,7 @@ async fn fill(store: &Store) {
         lite::catalogue::put_project(&mut c, &row, start_of_tests()).await.unwrap();
     }
     lite::integrations::put(&mut c, &integration()).await.unwrap();
-    lite::catalogue::put_automation(&mut c, ACME, &automation()).await.unwrap();
+    lite::automations::put(&mut c, ACME, &automation(), start_of_tests()).await.unwrap();
     lite::catalogue::raise_revision(&mut c).await.unwrap();
     for (project, id) in [(ACME, "mem_elon"), (OTHER, "mem_olga")] {
         put_member(&mut c, project, id).await;
@@ -323,6 +323,8 @@ fn automation() -> Automation {
         event_type: "account.password-reset-requested".to_owned(),
         integration_id: INTEGRATION,
         template: "reset-password-confirm".to_owned(),
+        texts: Vec::new(),
+        condition: None,
         token: None,
         max_age: std::time::Duration::from_hours(2),
         link: None,
