@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument::{Instrument as _, Instrumented};
 
 use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
@@ -32,8 +33,9 @@ pub fn parcel<'a>(
     Ok(Parcel { owed, integration, server, envelope, wire: Wire::encode(&octets)? })
 }
 
-/// In the publisher's trace, if it named one.
-pub fn span(owed: &Owed) -> tracing::Span {
+/// The sending in a span of its own, which names the publisher's trace if there is one.
+pub fn traced<F: Future>(owed: &Owed, sending: F) -> Instrumented<F> {
     let traceparent = owed.traceparent.as_deref();
-    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
+    let span = tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent);
+    sending.instrument(span)
 }
