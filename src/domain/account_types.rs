@@ -128,6 +128,7 @@ mod tests {
     fn example(field: &Field) -> Value {
         match field.kind {
             Kind::Text if field.name == "locale" => json!("pt-BR"),
+            Kind::Text if field.name == "username" => json!("elon"),
             Kind::Text => json!("mem_1"),
             Kind::Email => json!("elon@example.com"),
             Kind::Member => json!("elon"),
