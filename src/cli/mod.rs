@@ -7,11 +7,15 @@ mod check;
 mod dead_letters;
 mod destination;
 mod dev;
+mod export;
 mod inbound;
 mod migrate;
+mod operator;
 pub mod output;
+mod pause;
 mod publish;
 mod render;
+mod reseal;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -82,6 +86,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a project as a TOML file that applies to the same, without its secrets
+    #[command(after_help = "Example:\n  signalpost export acme > acme.toml")]
+    Export(export::Args),
+    /// Let dispatches wait; they are charged no attempt
+    #[command(
+        after_help = "Example:\n  signalpost pause --project acme\n  signalpost pause --project acme --integration main"
+    )]
+    Pause(pause::Args),
+    /// Let dispatches go on
+    #[command(after_help = "Example:\n  signalpost resume --project acme --automation \"Reset password\"")]
+    Resume(pause::Args),
     /// Publish an event, to the broker if one is configured, else into the database
     #[command(
         after_help = "Examples:\n  signalpost publish account.password-reset-requested --data '{\"member\":\"elon\"}'\n  \
@@ -89,7 +104,8 @@ enum Command {
     )]
     Publish(publish::Args),
     /// Take one reply from standard input, as the pipe of a mail server: exit 0, or 75 to be tried again
-    #[command(after_help = "Example:\n  signalpost inbound --dry-run < reply.eml")]
+    #[command(after_help = "Example:\n  signalpost inbound --recipient bounces@acme.example < reply.eml\n  \
+                            signalpost inbound --dry-run < reply.eml")]
     Inbound(inbound::Args),
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
@@ -97,6 +113,12 @@ enum Command {
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
+    /// Who may use the console
+    #[command(subcommand, after_help = "Example:\n  signalpost operator add ops@acme.example")]
+    Operator(operator::Args),
+    /// Seal anew, with the current secret key, what older ones sealed
+    #[command(after_help = "Example:\n  SIGNALPOST_SECRET_KEYS_OLD=… signalpost reseal --dry-run")]
+    Reseal(reseal::Args),
     /// Write every built-in e-mail with sample data
     #[command(after_help = "Example:\n  signalpost render --all --out /tmp/mails")]
     Render(render::Args),
@@ -174,6 +196,11 @@ impl Invocation {
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
             Command::Check { json } => check::run(&context, json).await,
+            Command::Export(args) => export::run(&context, args).await,
+            Command::Pause(args) => pause::run(&context, args, true).await,
+            Command::Resume(args) => pause::run(&context, args, false).await,
+            Command::Operator(args) => operator::run(&context, args).await,
+            Command::Reseal(args) => reseal::run(&context, args).await,
             Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
             Command::Inbound(args) => inbound::run(&context, args).await,

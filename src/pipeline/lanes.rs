@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::carry::{Carrier, Post};
+use super::live::Live;
 use super::pace::Pace;
 use super::strays::Strays;
 use crate::domain::catalogue::Integration;
@@ -201,6 +202,13 @@ impl Lane {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until the integration's rate lets one more mail go; `false` at a stop.
+    pub async fn turn(&self, live: &Live, stop: &CancellationToken) -> bool {
+        let catalogue = live.current();
+        let Some(rate) = catalogue.integrations.get(&self.id).and_then(|one| one.rate) else { return true };
+        stop.run_until_cancelled(self.pace.next(rate)).await.is_some()
+    }
+
     /// The next dispatch for a carrier; `None` ends the carrier: nothing to do for [`IDLE`], or a stop.
     pub async fn next(&self, lanes: &Lanes, stop: &CancellationToken) -> Option<Held> {
         let mut is_last_look = false;
@@ -277,7 +285,6 @@ impl Drop for Reservation {
 mod tests {
     use super::super::fixture::{MAIN, at, store};
     use super::super::lease::Lease;
-    use super::super::live::Live;
     use super::super::reach::Reach;
     use super::super::settle::Settler;
     use super::*;

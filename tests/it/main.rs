@@ -18,6 +18,7 @@ mod messages;
 mod one_use;
 mod rearming;
 mod records;
+mod replies;
 mod superseding;
 mod tokens;
 mod workers;

@@ -16,7 +16,7 @@ use signalpost::domain::clock::Clock;
 use signalpost::domain::id::ApiKeyId;
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::mail::server::Limits;
-use signalpost::project_file::{Applying, apply};
+use signalpost::project_file::{self, Applying, apply};
 use signalpost::store::shown::StoredKey;
 use signalpost::store::{Conn, Store, lite, pg};
 
@@ -145,7 +145,7 @@ impl World {
             public_host: "127.0.0.1",
             environment: &std::collections::BTreeMap::new(),
         };
-        apply(&applying, &text, false).await.unwrap();
+        apply(&applying, &text, project_file::Options::default()).await.unwrap();
     }
 
     async fn make_key(&self) {
