@@ -127,7 +127,9 @@ impl Carrier {
             return Ending::released(None);
         }
         let catalogue = self.post.live.current();
-        let Some(integration) = catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused)
+        let is_held_back = catalogue.automations.get(&owed.automation_id).is_some_and(|one| one.paused);
+        let Some(integration) =
+            catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused && !is_held_back)
         else {
             return Ending::released(None);
         };

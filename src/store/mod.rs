@@ -50,6 +50,8 @@ macro_rules! query_files {
         pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
+        #[path = "throttles.rs"]
+        pub mod throttles;
         #[path = "tokens.rs"]
         pub mod tokens;
         #[path = "work.rs"]

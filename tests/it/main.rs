@@ -13,6 +13,7 @@ mod account_events;
 mod acts;
 mod batches;
 mod campaign;
+mod holding_back;
 mod mail_faults;
 mod messages;
 mod one_use;

@@ -133,7 +133,8 @@ impl World {
 
     async fn make_project(&self, login: &str, connections: u16) {
         let text = format!(
-            "[project]\nslug = \"acme\"\nname = \"Acme\"\n\n[[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
+            "[project]\nslug = \"acme\"\nname = \"Acme\"\nthrottle = {{ recipient = \"100000/h\", client = \"100000/h\" }}\n\n\
+             [[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
              url = \"smtp://{login}127.0.0.1:{}?tls=none\"\nfrom = \"Acme <no-reply@acme.example>\"\n\
              connections = {connections}\n",
             self.sink.port()
