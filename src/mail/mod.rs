@@ -15,4 +15,5 @@ pub mod server;
 pub mod stored;
 pub mod templates;
 pub mod wire;
+pub mod wish;
 mod wording;

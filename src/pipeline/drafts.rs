@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
-use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, TOO_OLD};
+use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, SHOWN_AUTOMATIONS, TOO_OLD};
 use super::slots::{Request, Which};
 use crate::domain::address::fold;
 use crate::domain::catalogue::{Automation, Project, TokenPlan};
@@ -77,6 +77,8 @@ pub struct Drafts {
     pub issues: HashMap<(usize, Purpose), Issue>,
     /// Events that follow from the one just applied, to be applied next.
     pub follow_ups: Vec<Prepared>,
+    /// How many automations that do not match are told.
+    pub shown: usize,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
     chance: StdRng,
@@ -94,7 +96,7 @@ struct Happened<'a> {
 impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
         let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { accounts, mails, issues, follow_ups, now, chance }
+        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -109,7 +111,7 @@ impl Drafts {
         };
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
         let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
-        let (matches, chosen) = matching::matching(&asked);
+        let (matches, chosen) = matching::matching(&asked, self.shown);
         for automation in &chosen {
             self.draft(&happened, automation);
         }

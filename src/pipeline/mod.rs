@@ -11,6 +11,7 @@ pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod explain;
 pub mod fetch;
 #[cfg(test)]
 mod fixture;
@@ -28,6 +29,7 @@ pub mod planner;
 pub mod reach;
 pub mod refuse;
 pub mod render;
+pub mod sample;
 pub mod settle;
 mod slots;
 pub mod strays;

@@ -146,6 +146,15 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
+    /// As [`Fields::tables`], and `None` if the field is not there.
+    pub(super) fn given_tables(&mut self, field: &'static str) -> Option<Vec<Fields<'a>>> {
+        if self.table.contains_key(field) {
+            return Some(self.tables(field));
+        }
+        self.known.push(field);
+        None
+    }
+
     /// Fields that are documented and that this version cannot do: refused, for dropping one would send mail
     /// that its author did not mean.
     pub(super) fn unsupported(&mut self, fields: &[&'static str]) {

@@ -147,6 +147,11 @@ async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
             .map(|(_, one)| one)
             .collect(),
         members: db!(tx, members::lock(&keys))?,
+        event_types: db!(tx, event_types::all())?
+            .into_iter()
+            .filter(|one| one.project_id == project.id)
+            .map(|one| one.kind)
+            .collect(),
         project: Some((project, settings)),
     })
 }

@@ -6,12 +6,13 @@ use std::collections::HashSet;
 use super::fields::Problems;
 use super::read::ProjectFile;
 use super::{Applying, Change, Verdict, automations, members};
-use crate::domain::catalogue::{Automation, BUILT_IN, Integration, Settings};
+use crate::domain::catalogue::{self, Automation, BUILT_IN, Integration, Settings};
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
 use crate::domain::integration::changed;
 use crate::domain::link;
 use crate::domain::member::Member;
 use crate::domain::project;
+use crate::mail::stored::{self, Purposes};
 use crate::store::shown::ProjectRow;
 
 /// What there is of the project, and of the members that the file names.
@@ -21,6 +22,8 @@ pub(super) struct Stored {
     pub(super) integrations: Vec<Integration>,
     pub(super) automations: Vec<Automation>,
     pub(super) members: Vec<Member>,
+    /// Types that the project registered.
+    pub(super) event_types: Vec<String>,
 }
 
 /// What is to be written and told.
@@ -41,6 +44,7 @@ pub(super) struct Planning<'a> {
     pub(super) applying: &'a Applying<'a>,
     pub(super) project: ProjectId,
     pub(super) link_hosts: Vec<String>,
+    event_types: &'a [String],
     problems: &'a Problems,
     /// By name; `None` for one of the file that is wrong.
     integrations: Vec<(String, Option<IntegrationId>)>,
@@ -49,6 +53,10 @@ pub(super) struct Planning<'a> {
 impl Planning<'_> {
     pub(super) fn wrong(&self, place: &str, field: &str, what: impl Into<String>) {
         self.problems.add(&format!("{place}.{field}"), what);
+    }
+
+    pub(super) fn is_registered(&self, kind: &str) -> bool {
+        self.event_types.iter().any(|one| one == kind)
     }
 
     /// The integration of that name. Of one that is in the file and wrong, only its own problem is told.
@@ -83,7 +91,9 @@ pub(super) fn plan(
         changes: vec![change],
         standing: Vec::new(),
     };
-    let mut planning = Planning { applying, project: id, link_hosts, problems, integrations: Vec::new() };
+    let event_types = stored.event_types.as_slice();
+    let mut planning =
+        Planning { applying, project: id, link_hosts, event_types, problems, integrations: Vec::new() };
     plan.add_integrations(&mut planning, file, stored);
     plan.add_automations(&planning, file, stored);
     if settings.builtin_automations {
@@ -163,7 +173,7 @@ impl Plan {
             let old = by_name.or_else(|| replaced(entry.event.as_deref()?, file, stored));
             let old = old.filter(|old| taken.insert(old.id));
             let Some(new) = entry.over(planning, old) else { continue };
-            let changed = old.map(|old| automations::changed(old, &new));
+            let changed = old.map(|old| catalogue::changed(old, &new));
             self.tell("automation", &new.name, changed.clone());
             self.standing.push((new.name.clone(), new.event_type.clone()));
             // Writing raises the version, so only what differs is written.
@@ -210,6 +220,17 @@ impl Plan {
             self.retired.contains(&old.id) || entry.is_some_and(automations::AutomationEntry::has_link)
         };
         for old in stored.automations.iter().filter(|old| !is_relinked(old)) {
+            let is_rewritten = self.automations.iter().any(|new| new.id == old.id);
+            let purposes = Purposes {
+                event_type: &old.event_type,
+                token: old.token.is_some(),
+                link_hosts: &planning.link_hosts,
+            };
+            let faults = old.texts.iter().filter(|_| !is_rewritten);
+            if let Some((field, wrong)) = faults.flat_map(|text| stored::check(text, &purposes)).next() {
+                let what = format!("the stored {field} of `{}` {}", old.name, wrong.what);
+                planning.problems.add("project.link_hosts", what);
+            }
             let Some(Err(what)) = old.link.as_ref().map(|link| link::check(link, &planning.link_hosts))
             else {
                 continue;
