@@ -40,7 +40,7 @@ impl Model {
         let latest = match incoming.kind.as_str() {
             "account.password-reset-requested" => &mut self.requested,
             "account.password-changed" => &mut self.changed,
-            "account.updated" if *outcome == "applied" => &mut self.changed,
+            "account.updated" if *outcome == "dispatched" => &mut self.changed,
             _ => return,
         };
         let entry = latest.entry(id.to_owned()).or_insert(incoming.time);
@@ -144,7 +144,8 @@ async fn two_planners_and_their_senders_leave_one_right_token_a_member_and_never
 
 /// A live token is of the newest request, unless the account was changed after it.
 async fn check_tokens(pool: &sqlx::PgPool, model: &Model) {
-    let query = "select member_id, requested_at, ended_at is null as good from tokens";
+    let query = "select member_id, requested_at, ended_at is null as good from tokens \
+                 where purpose = 'reset-password'";
     for row in sqlx::query(query).fetch_all(pool).await.unwrap() {
         let member: String = row.get("member_id");
         let (requested, is_good): (DateTime<Utc>, bool) = (row.get("requested_at"), row.get("good"));
