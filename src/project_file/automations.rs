@@ -78,8 +78,7 @@ impl AutomationEntry {
         let wanted = wish.over(&ground, stored);
         let wrong = wanted.as_ref().err().into_iter().flatten();
         for one in wrong.filter(|one| one.field != "integration" || self.integration.is_none()) {
-            let at = one.at.map(|(line, column)| format!(" (line {line}, column {column} of the text)"));
-            planning.wrong(&self.place, &one.field, format!("{}{}", one.what, at.unwrap_or_default()));
+            planning.wrong_at(&self.place, &one.field, &one.what, one.at);
         }
         wanted.ok()
     }

@@ -55,6 +55,11 @@ impl Planning<'_> {
         self.problems.add(&format!("{place}.{field}"), what);
     }
 
+    /// Within the text of a field.
+    pub(super) fn wrong_at(&self, place: &str, field: &str, what: &str, at: Option<(usize, usize)>) {
+        self.problems.add_at(&format!("{place}.{field}"), what, at);
+    }
+
     pub(super) fn is_registered(&self, kind: &str) -> bool {
         self.event_types.iter().any(|one| one == kind)
     }
