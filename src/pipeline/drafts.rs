@@ -35,6 +35,8 @@ pub struct Prepared {
     pub change: Change,
     /// Made by Signalpost itself: what it tells of is done in the same transaction.
     pub own: bool,
+    /// From when on it is within an automation's `max_age`: its time, or that of its replay.
+    pub since: DateTime<Utc>,
 }
 
 /// A dispatch before it is written.
@@ -291,7 +293,7 @@ impl Prepared {
             data,
             traceparent,
         };
-        Ok(Self { incoming, project: project.clone(), change, own: true })
+        Ok(Self { incoming, project: project.clone(), change, own: true, since: now })
     }
 }
 

@@ -74,7 +74,7 @@ impl<'a> Asked<'a> {
             return Some(UNFIT);
         }
         let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
-        if self.now - self.event.incoming.time > max_age {
+        if self.now - self.event.since > max_age {
             return Some(TOO_OLD);
         }
         let condition = automation.condition.as_ref()?;

@@ -44,6 +44,8 @@ macro_rules! query_files {
         pub mod members;
         #[path = "pauses.rs"]
         pub mod pauses;
+        #[path = "rearm.rs"]
+        pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
         #[path = "tokens.rs"]
@@ -55,6 +57,7 @@ macro_rules! query_files {
     };
 }
 
+mod armed;
 pub mod edition;
 mod error;
 pub mod listen;

@@ -17,6 +17,7 @@ mod campaign;
 mod mail_faults;
 mod messages;
 mod one_use;
+mod rearming;
 mod records;
 mod superseding;
 mod tokens;
