@@ -403,7 +403,11 @@ const WRONG: [(&str, &str, &str); 57] = [
     ("event = \"account.password-reset-requested\"", "", "automations[0].event"),
     ("integration = \"main\"", "integration = \"other\"", "automations[0].integration"),
     ("template = \"reset-password-confirm\"", "template = \"welcome\"", "automations[0].template"),
-    ("template = \"reset-password-confirm\"", "condition = \"member.nobody\"", "automations[0].condition"),
+    (
+        "template = \"reset-password-confirm\"",
+        "template = \"change-password\"\ncondition = \"member.nobody\"",
+        "automations[0].condition",
+    ),
     (
         "template = \"reset-password-confirm\"",
         "subject = \"x\"\nbody = \"{{ tokn }}\"",
