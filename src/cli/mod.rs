@@ -82,7 +82,8 @@ enum Command {
     )]
     Publish(publish::Args),
     /// Take one reply from standard input, as the pipe of a mail server: exit 0, or 75 to be tried again
-    #[command(after_help = "Example:\n  signalpost inbound --dry-run < reply.eml")]
+    #[command(after_help = "Example:\n  signalpost inbound --recipient bounces@acme.example < reply.eml\n  \
+                            signalpost inbound --dry-run < reply.eml")]
     Inbound(inbound::Args),
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]

@@ -13,6 +13,9 @@ use subtle::ConstantTimeEq;
 
 /// The half of an HMAC-SHA256 that a token carries, in octets.
 const MAC_LENGTH: usize = 16;
+/// The part of an HMAC-SHA256 that a return path carries, in octets: 16 letters, and more guesses than a mail
+/// server takes.
+pub const PATH_MAC_LENGTH: usize = 10;
 /// The key id in front of what is sealed, in octets of text.
 const KEY_ID_LENGTH: usize = 8;
 /// The random nonce of XChaCha20-Poly1305, in octets.
@@ -55,6 +58,7 @@ struct SubKeys {
     tokens: [u8; 32],
     sealing: [u8; 32],
     origins: [u8; 32],
+    paths: [u8; 32],
     fingerprints: [u8; 32],
 }
 
@@ -74,8 +78,17 @@ impl SubKeys {
             tokens: expand("tokens"),
             sealing: expand("sealing"),
             origins: expand("origins"),
+            paths: expand("return-paths"),
             fingerprints: expand("fingerprints"),
         }
+    }
+
+    fn path_mac(&self, id: &[u8]) -> [u8; PATH_MAC_LENGTH] {
+        let mut mac = hmac(&self.paths);
+        mac.update(id);
+        let mut short = [0; PATH_MAC_LENGTH];
+        short.copy_from_slice(&mac.finalize().into_bytes()[..PATH_MAC_LENGTH]);
+        short
     }
 
     fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
@@ -127,6 +140,16 @@ impl Keyring {
     /// What stands for texts that must not be stored, such as a body with a password in it.
     pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
         mac_of(&self.current.fingerprints, parts)
+    }
+
+    /// The MAC of the id in a return path, under the current key.
+    pub fn path_mac(&self, id: &[u8]) -> [u8; PATH_MAC_LENGTH] {
+        self.current.path_mac(id)
+    }
+
+    /// Whether the MAC in a return path is right under any key, compared in constant time.
+    pub fn is_path_mac(&self, id: &[u8], mac: &[u8]) -> bool {
+        self.all().any(|keys| keys.path_mac(id).ct_eq(mac).into())
     }
 
     /// The keys that prove where a message in the dead queue came from: the one that signs, then older ones.

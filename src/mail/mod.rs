@@ -11,6 +11,7 @@ pub mod message;
 pub mod network;
 mod parts;
 pub mod reply;
+pub mod return_path;
 pub mod server;
 pub mod stored;
 pub mod templates;

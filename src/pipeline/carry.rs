@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
@@ -19,7 +19,7 @@ use super::live::Live;
 use super::parcel::{Parcel, parcel};
 use super::reach::Reach;
 use super::render;
-use super::settle::{Ending, Settler};
+use super::settle::{Ending, Settler, clip};
 use crate::domain::catalogue::{Integration, IntegrationKind};
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::{Attempt, Class, DeadReason, Owed, Settled, after_transient};
@@ -35,8 +35,6 @@ use crate::store::{Store, StoreError, db};
 
 /// What lay in hand for longer is looked at again before it is sent: it may have been cancelled.
 const LONG_IN_HAND: TimeDelta = TimeDelta::seconds(2);
-/// The longest reply that is kept, in characters.
-const KEPT_REPLY: usize = 500;
 
 /// What all carriers share.
 pub struct Post {
@@ -158,10 +156,12 @@ impl Carrier {
         };
         match &integration.kind {
             IntegrationKind::Capture => self.capture(owed, mail, integration).await,
-            IntegrationKind::Smtp(server) => match parcel(owed, &mail, (integration, server), now) {
-                Ok(parcel) => self.transmit(&parcel, held.worker).await,
-                Err(why) => Ending::unrenderable(now, why.as_ref()),
-            },
+            IntegrationKind::Smtp(server) => {
+                match parcel(&self.post.keys, owed, &mail, (integration, server), now) {
+                    Ok(parcel) => self.transmit(&parcel, held.worker).await,
+                    Err(why) => Ending::unrenderable(now, why.as_ref()),
+                }
+            }
         }
     }
 
@@ -334,25 +334,5 @@ fn describe(failure: &Failure) -> String {
     match failure.reply() {
         Some(reply) => clip(&reply.to_string()),
         None => clip(&failure.to_string()),
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(KEPT_REPLY).collect()
-}
-
-impl Ending {
-    fn released(at: Option<DateTime<Utc>>) -> Self {
-        Self { settled: Settled::Released(at), attempt: None }
-    }
-
-    fn sent(at: DateTime<Utc>, code: Option<u16>, reply: &str) -> Self {
-        let attempt = Attempt { at, class: Class::Accepted, code, reply: clip(reply) };
-        Self { settled: Settled::Sent, attempt: Some(attempt) }
-    }
-
-    fn unrenderable(at: DateTime<Utc>, why: &(impl std::error::Error + ?Sized)) -> Self {
-        let attempt = Attempt { at, class: Class::Permanent, code: None, reply: clip(&why.to_string()) };
-        Self { settled: Settled::Dead(DeadReason::Unrenderable), attempt: Some(attempt) }
     }
 }

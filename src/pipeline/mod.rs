@@ -31,6 +31,7 @@ pub mod rearm;
 pub mod refuse;
 pub mod render;
 mod replay;
+pub mod replies;
 pub mod sample;
 pub mod settle;
 mod slots;

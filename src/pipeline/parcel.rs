@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
 use crate::domain::dispatch::Owed;
+use crate::domain::keys::Keyring;
+use crate::mail::return_path;
 use crate::mail::templates::Rendered;
 use crate::mail::wire::{Envelope, Wire};
 
@@ -21,13 +23,16 @@ pub struct Parcel<'a> {
 
 /// Makes a mail ready for the wire.
 pub fn parcel<'a>(
+    keys: &Keyring,
     owed: &'a Owed,
     mail: &Rendered,
     (integration, server): (&'a Arc<Integration>, &'a SmtpServer),
     now: DateTime<Utc>,
 ) -> Result<Parcel<'a>, Box<dyn std::error::Error + Send + Sync>> {
-    let octets = render::octets(owed, mail, integration, now)?;
+    let octets = render::octets(owed, mail, (integration, keys), now)?;
     let sender: lettre::message::Mailbox = integration.sender.parse()?;
-    let envelope = Envelope::new(sender.email.as_ref(), &owed.recipient)?;
+    let return_path = integration.return_path.as_deref().map(|path| return_path::signed(keys, path, owed.id));
+    let sender = return_path.as_deref().unwrap_or(sender.email.as_ref());
+    let envelope = Envelope::new(sender, &owed.recipient)?;
     Ok(Parcel { owed, integration, server, envelope, wire: Wire::encode(&octets)? })
 }

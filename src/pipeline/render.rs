@@ -11,6 +11,7 @@ use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
+use crate::mail::return_path;
 use crate::mail::stored::{self, StoredError, Values};
 use crate::mail::templates::{
     AutoReplies, Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render,
@@ -147,13 +148,14 @@ const FORGOT_PAGE: bool = false;
 pub fn octets(
     owed: &Owed,
     mail: &Rendered,
-    integration: &Integration,
+    (integration, keys): (&Integration, &Keyring),
     now: DateTime<Utc>,
 ) -> Result<Vec<u8>, Unrenderable> {
+    let reply_path = integration.reply_path.as_deref().map(|path| return_path::signed(keys, path, owed.id));
     let from: Mailbox = integration.sender.parse().map_err(|_| Unrenderable::Sender)?;
     let envelope = Envelope {
         from: &from,
-        reply_to: integration.reply_to.as_deref(),
+        reply_to: reply_path.as_deref().or(integration.reply_to.as_deref()),
         to: &owed.recipient,
         message_id: &owed.message_id,
         date: now,

@@ -54,10 +54,29 @@ pub struct StoredDispatch {
     pub due_at: DateTime<Utc>,
     pub sent_at: Option<DateTime<Utc>>,
     pub bounced_at: Option<DateTime<Utc>>,
+    pub bounce_status: Option<String>,
+    pub bounce_diagnostic: Option<String>,
     pub first_at: Option<DateTime<Utc>>,
     pub first_class: Option<String>,
     pub first_code: Option<i32>,
     pub first_reply: Option<String>,
+}
+
+/// That a mail came back, as its report says (RFC 3464).
+pub struct StoredBounce {
+    pub at: DateTime<Utc>,
+    pub status: Option<String>,
+    pub diagnostic: Option<String>,
+}
+
+/// What a reply is about.
+#[derive(sqlx::FromRow, Clone)]
+pub struct AnsweredDispatch {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub integration_id: Uuid,
+    pub member_id: String,
+    pub message_id: String,
 }
 
 /// A try after the first, as shown.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
 use crate::store::rows::{AttemptRow, ClaimedRow, SettleRow, Slots, json};
+use crate::store::shown::AnsweredDispatch;
 
 /// The integrations that have something to fetch now or later: one step in the small index for each.
 pub async fn waiting_integrations(c: &mut Connection) -> Result<Vec<Uuid>, StoreError> {
@@ -141,6 +142,12 @@ pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<b
     let sql = "select count(*) from dispatches where id = $1 and holder is not distinct from $2 \
                and state = 'pending' and cancel_reason is null";
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
+}
+
+/// The dispatch that a reply names, of whichever project.
+pub async fn answered(c: &mut Connection, id: Uuid) -> Result<Option<AnsweredDispatch>, StoreError> {
+    let sql = "select id, project_id, integration_id, member_id, message_id from dispatches where id = $1";
+    Ok(sqlx::query_as::<Db, AnsweredDispatch>(sql).bind(id).fetch_optional(c).await?)
 }
 
 /// Gives back some of what a worker holds; returns which it did hold. Waits for a transaction that is about to

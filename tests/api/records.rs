@@ -73,7 +73,7 @@ async fn a_dispatch_shows_every_attempt_and_what_people_call_its_automation() {
             "message_id": "<1@acme.example>",
             "next_attempt_at": "2026-07-01T12:00:00Z",
             "sent_at": null,
-            "bounced_at": null,
+            "bounced_at": null, "bounce_status": null, "bounce_diagnostic": null,
             "attempts": [
                 {"at": "2026-07-01T12:00:00Z", "class": "transient", "code": 451, "reply": "451 later"},
                 {"at": "2026-07-01T12:00:05Z", "class": "accepted", "code": 250, "reply": "250 ok"},

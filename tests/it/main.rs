@@ -19,6 +19,7 @@ mod messages;
 mod one_use;
 mod rearming;
 mod records;
+mod replies;
 mod superseding;
 mod tokens;
 mod workers;

@@ -95,6 +95,8 @@ fn shown(catalogue: &Catalogue, row: &StoredDispatch, later: Vec<StoredAttempt>)
         "next_attempt_at": waits.then_some(row.due_at),
         "sent_at": row.sent_at,
         "bounced_at": row.bounced_at,
+        "bounce_status": row.bounce_status,
+        "bounce_diagnostic": row.bounce_diagnostic,
         "attempts": attempts,
     })
 }

@@ -9,6 +9,7 @@ mod dead_letters;
 mod dispatches;
 mod event_types;
 mod events;
+mod inbound;
 mod integrations;
 mod members;
 mod paging;
@@ -53,6 +54,7 @@ table! {
     post "/v1/events"                   EventsWrite   events::post;
     get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
+    post "/v1/inbound"                  EventsWrite   inbound::post;
     get  "/v1/dead-letters"             Read          dead_letters::list;
     get  "/v1/dead-letters/{id}"        Read          dead_letters::get;
     post "/v1/dead-letters/replay"      EventsWrite   dead_letters::replay;
