@@ -20,6 +20,8 @@ mod integrations;
 mod keys;
 #[path = "api/matrix.rs"]
 mod matrix;
+#[path = "api/openapi.rs"]
+mod openapi;
 #[path = "api/pages.rs"]
 mod pages;
 #[path = "api/records.rs"]

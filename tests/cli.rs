@@ -66,6 +66,14 @@ fn every_help_has_an_example_and_ends_well() {
         "migrate",
         "apply",
         "explain",
+        "export",
+        "pause",
+        "resume",
+        "operator",
+        "operator add",
+        "operator list",
+        "operator remove",
+        "reseal",
         "publish",
         "api-key",
         "api-key create",
@@ -202,12 +210,12 @@ fn apply_tells_each_change_and_the_second_time_none() {
 #[test]
 fn apply_tells_all_that_is_wrong_with_its_places() {
     let place = Place::migrated();
-    place.write("acme.toml", &format!("{ACME}rate = '5/s'\n[[members]]\nusername = 'a@b'\n"));
+    place.write("acme.toml", &format!("{ACME}rate = 'fast'\n[[members]]\nusername = 'a@b'\n"));
     let done = place.run(&["apply", "acme.toml"]);
     assert_eq!((code(&done), out(&done).as_str()), (1, ""));
     for part in [
         "integrations[0].url: needs the environment variable SMTP_PASSWORD",
-        "integrations[0].rate: is not supported yet",
+        "integrations[0].rate: is not a rate such as",
         "members[0].username: ",
         "error: acme.toml was not applied",
     ] {
@@ -367,4 +375,104 @@ fn a_mail_server_is_told_to_try_again_whatever_is_wrong() {
         assert_eq!(code(&pipe(&place, arguments, b"Subject: x\n\nx")), 75, "{arguments:?}");
     }
     assert_eq!(code(&place.run(&["inbound", "--help"])), 0);
+}
+
+/// A place with the project `acme`.
+fn with_acme() -> Place {
+    let place = Place::migrated();
+    place.write("acme.toml", ACME);
+    let applied = place
+        .command(&["apply", "acme.toml", "--public-url", "https://mail.acme.example"])
+        .env("SMTP_PASSWORD", "hunter2")
+        .output()
+        .unwrap();
+    assert_eq!(code(&applied), 0, "{}", err(&applied));
+    place
+}
+
+#[test]
+fn a_project_is_exported_without_its_password() {
+    let place = with_acme();
+    let exported = place.run(&["export", "acme"]);
+    assert_eq!(code(&exported), 0, "{}", err(&exported));
+    assert!(out(&exported).contains("smtp://u@mail.example.com") && !out(&exported).contains("hunter2"));
+    assert_eq!(code(&place.run(&["export", "nobody"])), 1);
+}
+
+#[test]
+fn what_is_to_be_paused_is_named_and_must_be_there() {
+    let place = with_acme();
+    for (arguments, told) in [
+        (&["pause", "--project", "acme"] as &[&str], "project acme of project acme is paused\n"),
+        (&["resume", "--project", "acme"], "project acme of project acme is resumed\n"),
+        (
+            &["pause", "--project", "acme", "--integration", "main"],
+            "integration main of project acme is paused\n",
+        ),
+        (
+            &["pause", "--project", "acme", "--automation", "Reset password"],
+            "automation Reset password of project acme is paused\n",
+        ),
+    ] {
+        let done = place.run(arguments);
+        assert_eq!((code(&done), out(&done).as_str()), (0, told), "{}", err(&done));
+    }
+    for arguments in [
+        &["pause", "--project", "nobody"] as &[&str],
+        &["pause", "--project", "acme", "--integration", "gone"],
+        &["resume", "--project", "acme", "--automation", "gone"],
+    ] {
+        assert_eq!(code(&place.run(arguments)), 1, "{arguments:?}");
+    }
+    assert_eq!(code(&place.run(&["pause"])), 2);
+}
+
+#[test]
+fn an_operator_is_added_with_a_strong_password_listed_and_removed() {
+    let place = Place::migrated();
+    let add = |password: &str| {
+        let mut command = place.command(&["operator", "add", "ops@acme.example"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let weak = add("password");
+    assert_eq!(code(&weak), 1);
+    assert!(err(&weak).contains("the password"), "{}", err(&weak));
+    let done = add("correct horse battery staple");
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    assert_eq!(code(&add("correct horse battery staple")), 1, "there is one already");
+    let list = place.run(&["operator", "list", "--json"]);
+    let one: serde_json::Value = serde_json::from_str(out(&list).trim()).unwrap();
+    assert_eq!((&one["email"], &one["role"]), (&"ops@acme.example".into(), &"owner".into()));
+    assert!(!out(&list).contains("argon2"));
+    assert_eq!(code(&place.run(&["operator", "remove", "OPS@acme.example"])), 0);
+    assert_eq!(code(&place.run(&["operator", "remove", "ops@acme.example"])), 1);
+    assert_eq!(code(&place.run(&["operator", "add", "nobody"])), 2);
+}
+
+#[test]
+fn after_the_secret_key_was_changed_a_command_seals_passwords_anew() {
+    const NEW: &str = "BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=";
+    let place = with_acme();
+    let with = |old: &str, dry_run: bool| {
+        let mut command = place.command(&["reseal"]);
+        command.env("SIGNALPOST_SECRET_KEY", NEW);
+        if !old.is_empty() {
+            command.env("SIGNALPOST_SECRET_KEYS_OLD", old);
+        }
+        if dry_run {
+            command.arg("--dry-run");
+        }
+        command.output().unwrap()
+    };
+    let missing = with("", false);
+    assert_eq!(code(&missing), 1);
+    assert!(err(&missing).contains("SIGNALPOST_SECRET_KEYS_OLD"), "{}", err(&missing));
+    assert!(out(&with(KEY, true)).contains("passwords: 1 would be sealed anew"));
+    assert!(out(&with(KEY, false)).contains("passwords: 1 sealed anew, 0 were current"));
+    let alone = with("", false);
+    assert_eq!(code(&alone), 0, "the old key is needed no more: {}", err(&alone));
+    assert!(out(&alone).contains("passwords: 0 sealed anew, 1 were current"));
 }

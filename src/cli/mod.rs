@@ -7,11 +7,15 @@ mod dead_letters;
 mod destination;
 mod dev;
 mod explain;
+mod export;
 mod inbound;
 mod migrate;
+mod operator;
 pub mod output;
+mod pause;
 mod publish;
 mod render;
+mod reseal;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -75,6 +79,17 @@ enum Command {
     /// Make a project what a TOML file says; what the file omits stays
     #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
     Apply(apply::Args),
+    /// Print a project as a TOML file that applies to the same, without its secrets
+    #[command(after_help = "Example:\n  signalpost export acme > acme.toml")]
+    Export(export::Args),
+    /// Let dispatches wait; they are charged no attempt
+    #[command(
+        after_help = "Example:\n  signalpost pause --project acme\n  signalpost pause --project acme --integration main"
+    )]
+    Pause(pause::Args),
+    /// Let dispatches go on
+    #[command(after_help = "Example:\n  signalpost resume --project acme --automation \"Reset password\"")]
+    Resume(pause::Args),
     /// Publish an event, to the broker if one is configured, else into the database
     #[command(
         after_help = "Examples:\n  signalpost publish account.password-reset-requested --data '{\"member\":\"elon\"}'\n  \
@@ -94,6 +109,12 @@ enum Command {
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
+    /// Who may use the console
+    #[command(subcommand, after_help = "Example:\n  signalpost operator add ops@acme.example")]
+    Operator(operator::Args),
+    /// Seal anew, with the current secret key, what older ones sealed
+    #[command(after_help = "Example:\n  SIGNALPOST_SECRET_KEYS_OLD=… signalpost reseal --dry-run")]
+    Reseal(reseal::Args),
     /// Write every built-in e-mail with sample data
     #[command(after_help = "Example:\n  signalpost render --all --out /tmp/mails")]
     Render(render::Args),
@@ -170,6 +191,11 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::Export(args) => export::run(&context, args).await,
+            Command::Pause(args) => pause::run(&context, args, true).await,
+            Command::Resume(args) => pause::run(&context, args, false).await,
+            Command::Operator(args) => operator::run(&context, args).await,
+            Command::Reseal(args) => reseal::run(&context, args).await,
             Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
             Command::Inbound(args) => inbound::run(&context, args).await,

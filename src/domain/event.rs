@@ -104,6 +104,8 @@ pub enum Outcome {
     NoAutomation,
     /// There are automations, and the condition of none holds.
     ConditionFalse,
+    /// More mail than a stranger may cause was held back.
+    Throttled,
     Stale,
 }
 
@@ -114,6 +116,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::NoAutomation => "no-automation",
             Self::ConditionFalse => "condition-false",
+            Self::Throttled => "throttled",
             Self::Stale => "stale",
         }
     }

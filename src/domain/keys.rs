@@ -167,6 +167,15 @@ impl Keyring {
         [self.current.id.as_bytes(), &nonce, &text].concat()
     }
 
+    /// Seals anew with the current key what an older one sealed.
+    pub fn reseal(&self, place: &str, sealed: &[u8], rng: &mut impl Rng) -> Resealed {
+        if sealed.starts_with(self.current.id.as_bytes()) {
+            return Resealed::Current;
+        }
+        let opened = self.open(place, sealed);
+        opened.map_or(Resealed::Unreadable, |secret| Resealed::Anew(self.seal(place, &secret, rng)))
+    }
+
     /// Opens what [`Keyring::seal`] made for the same `place`.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (id, rest) = sealed.split_at_checked(KEY_ID_LENGTH)?;
@@ -175,6 +184,15 @@ impl Keyring {
         let nonce: [u8; NONCE_LENGTH] = nonce.try_into().ok()?;
         cipher(keys).decrypt(&XNonce::from(nonce), Payload { msg: text, aad: place.as_bytes() }).ok()
     }
+}
+
+/// What came of sealing anew.
+pub enum Resealed {
+    /// The current key had sealed it.
+    Current,
+    Anew(Vec<u8>),
+    /// No key at hand opens it.
+    Unreadable,
 }
 
 fn cipher(keys: &SubKeys) -> XChaCha20Poly1305 {
@@ -201,6 +219,20 @@ mod tests {
         let sealed = Keyring::new(&old, &[]).seal("p", b"secret", &mut rand::rng());
         let rotated = Keyring::new(&SecretKey::from_bytes([4; 32]), &[old]);
         assert_eq!(rotated.open("p", &sealed).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn what_was_sealed_anew_needs_the_old_key_no_more() {
+        let (old, new) = (SecretKey::from_bytes([3; 32]), SecretKey::from_bytes([4; 32]));
+        let sealed = Keyring::new(&old, &[]).seal("p", b"secret", &mut rand::rng());
+        let alone = Keyring::new(&new, &[]);
+        assert!(matches!(alone.reseal("p", &sealed, &mut rand::rng()), Resealed::Unreadable));
+        let both = Keyring::new(&new, &[old]);
+        let Resealed::Anew(anew) = both.reseal("p", &sealed, &mut rand::rng()) else {
+            panic!("not sealed anew")
+        };
+        assert_eq!(alone.open("p", &anew).unwrap(), b"secret");
+        assert!(matches!(both.reseal("p", &anew, &mut rand::rng()), Resealed::Current));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Carrier {
 
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
-            if !self.in_its_turn(&held.owed, &stop).await {
+            if !self.lane.turn(&self.post.live, &stop).await {
                 self.receipt = Some(self.post.settler.settle(held, Ending::released(None)));
                 continue;
             }
@@ -114,14 +114,6 @@ impl Carrier {
         }
     }
 
-    /// Waits until the integration's rate lets one more go; `false` at a stop.
-    async fn in_its_turn(&self, owed: &Owed, stop: &CancellationToken) -> bool {
-        let catalogue = self.post.live.current();
-        let integration = catalogue.integrations.get(&owed.integration_id);
-        let Some(rate) = integration.and_then(|one| one.rate) else { return true };
-        stop.run_until_cancelled(self.lane.pace.next(rate)).await.is_some()
-    }
-
     async fn try_one(&mut self, held: &Held) -> Ending {
         let owed = &held.owed;
         // First of all, since it may take a while; closed only when the process is at its end.
@@ -137,7 +129,9 @@ impl Carrier {
             return Ending::released(None);
         }
         let catalogue = self.post.live.current();
-        let Some(integration) = catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused)
+        let is_held_back = catalogue.automations.get(&owed.automation_id).is_some_and(|one| one.paused);
+        let Some(integration) =
+            catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused && !is_held_back)
         else {
             return Ending::released(None);
         };

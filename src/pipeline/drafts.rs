@@ -1,6 +1,7 @@
 //! Step 3, pure: what an event does, and the mails and tokens that it owes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
 use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, SHOWN_AUTOMATIONS, TOO_OLD};
 use super::slots::{Request, Which};
+use super::throttle::Throttles;
 use crate::domain::address::fold;
 use crate::domain::catalogue::{Automation, Project, TokenPlan};
 use crate::domain::change::{Absence, Change};
@@ -37,6 +39,8 @@ pub struct Prepared {
     pub own: bool,
     /// From when on it is within an automation's `max_age`: its time, or that of its replay.
     pub since: DateTime<Utc>,
+    /// Who asked, on a public route.
+    pub client: Option<IpAddr>,
 }
 
 /// A dispatch before it is written.
@@ -81,6 +85,7 @@ pub struct Drafts {
     pub follow_ups: Vec<Prepared>,
     /// How many automations that do not match are told.
     pub shown: usize,
+    pub throttles: Throttles,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
     chance: StdRng,
@@ -98,7 +103,8 @@ struct Happened<'a> {
 impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
         let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, now, chance }
+        let throttles = Throttles::default();
+        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, throttles, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -114,6 +120,10 @@ impl Drafts {
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
         let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
         let (matches, chosen) = matching::matching(&asked, self.shown);
+        if let (false, Some(why)) = (chosen.is_empty(), self.throttles.hold_back(place, self.now)) {
+            let told = Told::without_mail(Outcome::Throttled, Some(why), member);
+            return Ok(Told { automations: matches, ..told });
+        }
         for automation in &chosen {
             self.draft(&happened, automation);
         }
@@ -147,9 +157,10 @@ impl Drafts {
                 }
                 Ok(applied)
             }
-            Change::ResetRequested(name, _) | Change::OutOfOfficeWarned(name) | Change::OnVacation(name) => {
-                accounts.find(project, name).map(Applied::To)
-            }
+            Change::ResetRequested(name, _)
+            | Change::OutOfOfficeWarned(name)
+            | Change::OnVacation(name)
+            | Change::Registered(name) => accounts.find(project, name).map(Applied::To),
             Change::PasswordChanged(name, _) => {
                 let member = accounts.sign_of_life(project, name)?;
                 // Not the undo of an e-mail change: a thief would change the password to end it.
@@ -293,7 +304,7 @@ impl Prepared {
             data,
             traceparent,
         };
-        Ok(Self { incoming, project: project.clone(), change, own: true, since: now })
+        Ok(Self { incoming, project: project.clone(), change, own: true, since: now, client: None })
     }
 }
 

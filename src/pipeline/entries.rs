@@ -11,7 +11,7 @@ use crate::domain::event::{Incoming, MAX_ATTRIBUTE, Refusal};
 use crate::domain::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use crate::domain::token::Purpose;
 use crate::mail::message::domain_of;
-use crate::store::rows::{DispatchRow, EventRow, RefusalRow, json};
+use crate::store::rows::{DispatchRow, EventRow, RefusalRow, hex, json};
 
 /// A refusal as it is noted, without the body.
 pub fn refusal_row(id: EventId, incoming: &Incoming, refusal: &Refusal, now: DateTime<Utc>) -> RefusalRow {
@@ -123,15 +123,6 @@ pub fn owed(
         received_at: incoming.received_at,
         taken_at: desk.now,
         traceparent: incoming.traceparent.clone(),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

@@ -191,7 +191,14 @@ pub fn prepared(
 ) -> Result<Prepared, ExplainError> {
     let change = crate::domain::change::Change::read(&incoming.kind, &incoming.data);
     let change = change.map_err(ExplainError::Refused)?;
-    Ok(Prepared { since: incoming.time, incoming, project: project.clone(), change, own: false })
+    Ok(Prepared {
+        since: incoming.time,
+        client: None,
+        incoming,
+        project: project.clone(),
+        change,
+        own: false,
+    })
 }
 
 /// An event of a person who asks: what only a publisher must say is filled in.

@@ -140,7 +140,7 @@ impl Planner {
 
     fn prepare(&self, catalogue: &Catalogue, submission: Submission) -> Result<Job, Box<Refused>> {
         let now = self.clock.now();
-        let (answer, replay) = (submission.answer, submission.replay);
+        let (answer, replay, client) = (submission.answer, submission.replay, submission.client);
         let incoming = match submission.payload {
             Payload::Event(incoming) => incoming,
             Payload::Undecodable(undecodable) => {
@@ -164,12 +164,19 @@ impl Planner {
             if incoming.time > now + MAX_AHEAD {
                 return Err(Refusal::invalid("time", "is more than 5 minutes ahead"));
             }
-            Ok((project, Change::read(&incoming.kind, &incoming.data)?))
+            let change = match project.event_types.get(&incoming.kind) {
+                Some(registered) => {
+                    registered.check(&incoming.data)?;
+                    Change::read_registered(&incoming.data)?
+                }
+                None => Change::read(&incoming.kind, &incoming.data)?,
+            };
+            Ok((project, change))
         };
         match read(&incoming) {
             Ok((project, change)) => {
                 let since = if replay { now } else { incoming.time };
-                let prepared = Prepared { incoming, project, change, own: false, since };
+                let prepared = Prepared { incoming, project, change, own: false, since, client };
                 Ok(Job { prepared, replay, answer })
             }
             Err(refusal) => Err(Box::new(Refused { incoming, refusal, answer })),

@@ -1,10 +1,10 @@
-//! Rows of dispatches that are armed again, as they travel to and from the query files.
+//! Rows of dispatches that are armed again, and of throttles, as they travel to and from the query files.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::rows::time;
+use super::rows::{time, time_option};
 
 /// A dead dispatch with its event, to be planned again.
 #[derive(sqlx::FromRow)]
@@ -59,4 +59,27 @@ pub struct StateRow {
     pub id: Uuid,
     pub state: String,
     pub expires_at: DateTime<Utc>,
+}
+
+/// A throttle to be read, or written.
+#[derive(Serialize)]
+pub struct ThrottleRow {
+    #[serde(with = "uuid::serde::simple")]
+    pub project: Uuid,
+    pub fingerprint: String,
+    #[serde(serialize_with = "time_option::serialize")]
+    pub started_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "time_option::serialize")]
+    pub ends_at: Option<DateTime<Utc>>,
+    pub count: u32,
+}
+
+/// Octets as one bind carries them.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing into a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

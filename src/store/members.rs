@@ -110,3 +110,9 @@ pub async fn password_hash(c: &mut Connection, project: Uuid, id: &str) -> Resul
     let sql = "select password_hash from members where project_id = $1 and id = $2 and deleted_at is null";
     Ok(sqlx::query_scalar::<Db, Option<String>>(sql).bind(project).bind(id).fetch_optional(c).await?.flatten())
 }
+
+/// Every live member of a project, by username.
+pub async fn live(c: &mut Connection, project: Uuid) -> Result<Vec<Member>, StoreError> {
+    let sql = "select * from members where project_id = $1 and deleted_at is null order by username_key";
+    Ok(sqlx::query_as::<Db, Member>(sql).bind(project).fetch_all(c).await?)
+}

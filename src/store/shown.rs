@@ -107,6 +107,16 @@ pub struct StoredKey {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+/// Who may use the console, as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredOperator {
+    pub id: Uuid,
+    pub email: String,
+    /// `owner`, `editor` or `viewer`.
+    pub role: String,
+    pub created_at: DateTime<Utc>,
+}
+
 /// A captured mail; `sealed` opens only with the key and its dispatch's id.
 #[derive(sqlx::FromRow, Clone)]
 pub struct StoredCapture {

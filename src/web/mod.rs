@@ -15,6 +15,7 @@ mod headers;
 pub mod health;
 mod hosted;
 mod idempotency;
+pub mod openapi;
 pub mod pages;
 mod serve;
 
@@ -96,6 +97,7 @@ pub fn router(state: State) -> Router {
         let records = api::routes().with_state(state.clone());
         let once = from_fn_with_state(Once { state: state.clone(), records }, idempotency::once);
         router = router.merge(api::routes().route_layer(once)).merge(hosted::routes());
+        router = router.route("/openapi.json", get(openapi::get));
     }
     if state.surface.dev {
         router = router.merge(console::routes());

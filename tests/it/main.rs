@@ -14,6 +14,7 @@ mod acts;
 mod automations;
 mod batches;
 mod campaign;
+mod holding_back;
 mod mail_faults;
 mod messages;
 mod one_use;

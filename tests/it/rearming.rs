@@ -48,7 +48,8 @@ async fn replay(world: &World, dispatch: &str) -> &'static str {
 async fn tell(world: &World, event: &Value, replay: bool) {
     let incoming = decode::read_structured(event.clone(), "acme", world.clock.now()).unwrap();
     let (answer, planned) = tokio::sync::oneshot::channel();
-    let submission = Submission { payload: Payload::Event(incoming), suspect: false, replay, answer };
+    let submission =
+        Submission { payload: Payload::Event(incoming), suspect: false, replay, client: None, answer };
     world.app(0).engine.intake.submit.send(submission).await.unwrap();
     planned.await.unwrap();
     world.until_idle().await;
