@@ -29,6 +29,9 @@ pub const SUPERSEDED: &str = "superseded";
 /// Why a dispatch to a deleted member is cancelled.
 pub const MEMBER_DELETED: &str = "member-deleted";
 
+/// `by` of an own `account.email-changed` that takes back the one before it.
+pub const BY_UNDO: &str = "undo";
+
 /// An event whose project is known and whose data were read.
 #[derive(Clone)]
 pub struct Prepared {
@@ -221,6 +224,8 @@ impl Drafts {
         };
         let is_undo = plan.is_some_and(|plan| plan.purpose == Purpose::UndoEmailChange);
         match (happened.moved_from, &happened.event.change) {
+            // It was undone: there is no way back to what was undone, or that would go to whoever did it.
+            (Some(_), _) if happened.event.is_undo() => vec![(stored, !is_undo)],
             // Only the way back goes to the address that was left: any other token would hand the account over.
             (Some(old), _) => vec![(old.to_owned(), is_undo), (stored, !is_undo)],
             (None, Change::EmailChangeRequested(_, new_email)) => vec![(new_email.to_string(), true)],
@@ -286,6 +291,11 @@ impl Told {
 }
 
 impl Prepared {
+    /// Whether a change of the address takes back the one before it.
+    fn is_undo(&self) -> bool {
+        self.own && self.incoming.data.get("by").is_some_and(|by| by == BY_UNDO)
+    }
+
     /// An event that Signalpost tells of itself, at this moment.
     pub fn own(
         project: &Arc<Project>,

@@ -53,6 +53,10 @@ pub(super) enum Problem {
     TokenInvalid(TokenProblem),
     /// Ends the sentence "The password …".
     WeakPassword(&'static str),
+    /// 401 where it is to prove who somebody is, 403 where it is to allow a change.
+    WrongPassword(StatusCode),
+    /// For so many seconds.
+    Throttled(u32),
     TooLarge(usize),
     /// What is taken instead.
     UnsupportedMediaType(&'static str),
@@ -64,6 +68,10 @@ impl Problem {
     /// `invalid`: the detail reads "`field` is …".
     pub(super) fn invalid(field: &str, what: &str) -> Self {
         Self::Invalid { field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
+    }
+
+    fn conflict(code: &'static str, field: &'static str, detail: &str) -> Self {
+        Self::Conflict { code, field: Some(field), detail: detail.to_owned() }
     }
 
     /// Another record of the project has the name.
@@ -94,6 +102,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal.reason.name(),
             Self::TokenInvalid(_) => "token-invalid",
             Self::WeakPassword(_) => "weak-password",
+            Self::WrongPassword(_) => "wrong-password",
+            Self::Throttled(_) => "throttled",
             Self::TooLarge(_) => "too-large",
             Self::UnsupportedMediaType(_) => "unsupported-media-type",
             Self::Unavailable => "unavailable",
@@ -115,6 +125,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal_status(refusal.reason),
             Self::TokenInvalid(_) => StatusCode::GONE,
             Self::WeakPassword(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::WrongPassword(status) => *status,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -160,9 +172,11 @@ impl Problem {
             Self::PreconditionFailed => "It was changed meanwhile",
             Self::IdempotencyKeyInUse => "The same call is being made",
             Self::IdempotencyKeyReused => "The Idempotency-Key stands for another call",
-            Self::Refused(..) => "The event is refused",
+            Self::Refused(..) => "This is refused",
             Self::TokenInvalid(_) => "The token is not valid",
             Self::WeakPassword(_) => "The password is not good enough",
+            Self::WrongPassword(_) => "That is not the password",
+            Self::Throttled(_) => "That is too often",
             Self::TooLarge(_) => "The request is too large",
             Self::UnsupportedMediaType(_) => "The content type is not known here",
             Self::Unavailable => "This cannot be done now",
@@ -189,6 +203,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal.detail.clone(),
             Self::TokenInvalid(why) => token_detail(*why).to_owned(),
             Self::WeakPassword(what) => format!("The password {what}."),
+            Self::WrongPassword(_) => "The member has another password, or none.".to_owned(),
+            Self::Throttled(seconds) => format!("Too many were wrong; try again in {seconds} seconds."),
             Self::TooLarge(limit) => format!("At most {limit} bytes are taken."),
             Self::UnsupportedMediaType(taken) => format!("Send {taken}."),
             Self::Unavailable => "It may not have been done; try again.".to_owned(),
@@ -299,6 +315,21 @@ impl From<FlowError> for Problem {
         match error {
             FlowError::Token(why) => Self::TokenInvalid(why),
             FlowError::WeakPassword(what) => Self::WeakPassword(what),
+            FlowError::WrongPassword => Self::WrongPassword(StatusCode::FORBIDDEN),
+            FlowError::Throttled(seconds) => Self::Throttled(seconds),
+            FlowError::UnknownMember => Self::UnknownMember,
+            FlowError::AlreadyAdministrator => Self::conflict(
+                "already-administrator",
+                "email",
+                "The member with this address is an administrator already.",
+            ),
+            FlowError::UsernameMismatch => Self::conflict(
+                "username-mismatch",
+                "username",
+                "The member with this address has another username.",
+            ),
+            FlowError::IdInUse => Self::conflict("id-in-use", "id", "Another member has this id."),
+            FlowError::Refused(refusal) => Self::Refused(refusal, None),
             FlowError::Busy => Self::Unavailable,
             FlowError::Store(error) => error.into(),
         }
