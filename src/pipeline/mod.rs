@@ -12,6 +12,7 @@ pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod explain;
 pub mod fetch;
 #[cfg(test)]
 mod fixture;
@@ -32,6 +33,7 @@ pub mod refuse;
 pub mod render;
 mod replay;
 pub mod replies;
+pub mod sample;
 pub mod settle;
 mod slots;
 pub mod strays;
