@@ -17,8 +17,8 @@ pub mod health;
 mod hosted;
 mod idempotency;
 mod jexia;
-mod own_event;
 pub mod openapi;
+mod own_event;
 pub mod pages;
 mod serve;
 
