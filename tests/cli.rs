@@ -65,6 +65,7 @@ fn every_help_has_an_example_and_ends_well() {
         "serve",
         "migrate",
         "apply",
+        "explain",
         "export",
         "pause",
         "resume",
@@ -223,6 +224,57 @@ fn apply_tells_all_that_is_wrong_with_its_places() {
 }
 
 #[test]
+fn a_wrong_text_of_a_file_is_told_with_the_line_of_the_file() {
+    let place = Place::migrated();
+    let automation = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+                      condition = 'event.reson == 1'\nsubject = 'S'\nbody = \"\"\"\nHello\n{{ tokn }}\"\"\"\n";
+    place.write("acme.toml", &format!("{ACME}{automation}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 1);
+    for part in [
+        "automations[0].condition: ",
+        "(line 11, column 14)",
+        "automations[0].body: `tokn`",
+        "(line 15, column 4)",
+    ] {
+        assert!(err(&done).contains(part), "{part} in {}", err(&done));
+    }
+}
+
+#[test]
+fn explain_tells_every_automation_and_the_mail_and_stores_nothing() {
+    let place = Place::migrated();
+    let own = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               condition = \"event.reason == 'admin'\"\nsubject = 'For {{.email}}'\nbody = 'Token {{.token}}'\n\
+               [[automations]]\nname = 'Off'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               template = 'reset-password-confirm'\nenabled = false\n[[members]]\nusername = 'elon'\nemail = 'elon@example.com'\n";
+    place.write("acme.toml", &format!("{ACME}{own}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    place.write(
+        "e.json",
+        r#"{"type":"account.password-reset-requested","data":{"member":"elon","reason":"admin"}}"#,
+    );
+    let done = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    for part in [
+        "account.password-reset-requested: dispatched\n",
+        "automation \"Off\": does not match: it is switched off\n",
+        "automation \"Own\": matches\n",
+        "Subject: For elon@example.com\n\nToken SAMPLE-token",
+    ] {
+        assert!(out(&done).contains(part), "{part} in {}", out(&done));
+    }
+    let json = place.run(&["explain", "e.json", "--json", "--project", "acme"]);
+    let told: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!((&told["outcome"], told["mails"].as_array().unwrap().len()), (&"dispatched".into(), 1));
+    place.write("e.json", r#"{"type":"account.password-reset-requested","data":{"member":"nobody"}}"#);
+    let unknown = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&unknown), 1);
+    assert!(err(&unknown).contains("unknown-member"), "{}", err(&unknown));
+}
+
+#[test]
 fn an_api_key_stands_alone_on_the_last_line_and_is_shown_once() {
     let place = Place::migrated();
     place.write("acme.toml", "[project]\nslug = 'acme'\nbuiltin_automations = false\n");
@@ -285,6 +337,66 @@ fn a_wrong_line_of_a_file_of_events_is_told_by_its_number() {
     assert_eq!(code(&done), 1);
     assert!(err(&done).contains("line 2: `type` is missing") && err(&done).contains("line 3: is not JSON"));
     assert!(err(&done).contains("0 published, 2 refused"), "{}", err(&done));
+}
+
+#[test]
+fn check_tells_what_is_not_well_and_changes_nothing() {
+    let place = Place::new();
+    let checked = place.command(&["check"]).env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
+    assert_eq!(code(&checked), 1);
+    let said = out(&checked);
+    assert!(said.contains("WRONG  configuration") && said.contains("there is no such file"), "{said}");
+    assert!(said.contains("ok     broker -: none is configured"), "{said}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "check made a file");
+}
+
+#[test]
+fn check_tells_each_step_with_a_mail_server_and_no_password() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            stream.write_all(b"220 mx\r\n").unwrap();
+            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            while std::io::BufRead::read_line(&mut reader, &mut line).unwrap_or(0) > 0 {
+                let answer: &[u8] = match line.split_whitespace().next() {
+                    Some("EHLO") => b"250-mx\r\n250 AUTH PLAIN\r\n",
+                    Some("AUTH") => b"535 5.7.8 hunter2 is wrong\r\n",
+                    _ => b"221 bye\r\n",
+                };
+                line.clear();
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let file = |login: &str| {
+        format!(
+            "[project]\nslug = 'acme'\n[[integrations]]\nname = 'main'\nfrom = 'Acme <no-reply@acme.example>'\n\
+             url = 'smtp://{login}127.0.0.1:{port}?tls=none'\n"
+        )
+    };
+    for (login, wanted, steps) in [
+        ("u:hunter2@", "AUTH failed after connect, greeting, EHLO", vec!["connect", "greeting", "EHLO"]),
+        ("", "connect, greeting, EHLO, QUIT", vec!["connect", "greeting", "EHLO", "QUIT"]),
+    ] {
+        let place = Place::migrated();
+        place.write("acme.toml", &file(login));
+        let applied = place.run(&["apply", "acme.toml"]);
+        assert_eq!(code(&applied), 0, "{}", err(&applied));
+        let checked = place.run(&["check"]);
+        assert_eq!(code(&checked), i32::from(!login.is_empty()), "{}", out(&checked));
+        assert!(out(&checked).contains(wanted), "{}", out(&checked));
+        assert!(!out(&checked).contains("hunter2") && !err(&checked).contains("hunter2"));
+        let json = out(&place.run(&["check", "--json"]));
+        let lines = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let integration = lines.into_iter().find(|line| line["part"] == "integration").unwrap();
+        assert_eq!(integration["steps"], serde_json::json!(steps));
+        assert_eq!(integration["well"], login.is_empty());
+    }
 }
 
 /// Gives the command a message, as a mail server's pipe does.

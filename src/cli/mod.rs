@@ -3,9 +3,11 @@
 
 mod api_key;
 mod apply;
+mod check;
 mod dead_letters;
 mod destination;
 mod dev;
+mod explain;
 mod export;
 mod inbound;
 mod migrate;
@@ -78,6 +80,13 @@ enum Command {
     /// Make a project what a TOML file says; what the file omits stays
     #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
     Apply(apply::Args),
+    /// Reach the database, the broker and every integration, and tell how each is; changes nothing
+    #[command(after_help = "Example:\n  signalpost check --json")]
+    Check {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a project as a TOML file that applies to the same, without its secrets
     #[command(after_help = "Example:\n  signalpost export acme > acme.toml")]
     Export(export::Args),
@@ -102,6 +111,9 @@ enum Command {
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
     DeadLetters(dead_letters::Args),
+    /// What would become of an event: automations that match or do not and why, and the mails
+    #[command(after_help = "Example:\n  signalpost explain event.json --project acme")]
+    Explain(explain::Args),
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
@@ -187,6 +199,7 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::Check { json } => check::run(&context, json).await,
             Command::Export(args) => export::run(&context, args).await,
             Command::Pause(args) => pause::run(&context, args, true).await,
             Command::Resume(args) => pause::run(&context, args, false).await,
@@ -196,6 +209,7 @@ impl Invocation {
             Command::Publish(args) => publish::run(&context, args).await,
             Command::Inbound(args) => inbound::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
+            Command::Explain(args) => explain::run(&context, args).await,
             Command::Render(args) => render::run(&args),
         }
     }
@@ -205,7 +219,7 @@ impl Command {
     fn needs(&self) -> Needs {
         match self {
             // Links go to the public host if the project names no other.
-            Self::Apply(_) => Needs { secret_key: false, public_url: true },
+            Self::Apply(_) | Self::Explain(_) => Needs { secret_key: false, public_url: true },
             Self::Serve { .. } => Needs { secret_key: true, public_url: true },
             _ => Needs::default(),
         }

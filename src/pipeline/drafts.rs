@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
-use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, TOO_OLD};
+use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, SHOWN_AUTOMATIONS, TOO_OLD};
 use super::slots::{Request, Which};
 use super::throttle::Throttles;
 use crate::domain::address::fold;
@@ -86,6 +86,8 @@ pub struct Drafts {
     pub issues: HashMap<(usize, Purpose), Issue>,
     /// Events that follow from the one just applied, to be applied next.
     pub follow_ups: Vec<Prepared>,
+    /// How many automations that do not match are told.
+    pub shown: usize,
     pub throttles: Throttles,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
@@ -105,7 +107,7 @@ impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
         let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
         let throttles = Throttles::default();
-        Self { accounts, mails, issues, follow_ups, throttles, now, chance }
+        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, throttles, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -120,7 +122,7 @@ impl Drafts {
         };
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
         let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
-        let (matches, chosen) = matching::matching(&asked);
+        let (matches, chosen) = matching::matching(&asked, self.shown);
         if let (false, Some(why)) = (chosen.is_empty(), self.throttles.hold_back(place, self.now)) {
             let told = Told::without_mail(Outcome::Throttled, Some(why), member);
             return Ok(Told { automations: matches, ..told });

@@ -32,6 +32,12 @@ pub(super) enum Problem {
         field: Option<String>,
         detail: String,
     },
+    /// A text with a language of its own is wrong, at a line and a column.
+    InText {
+        field: String,
+        what: String,
+        at: (usize, usize),
+    },
     /// Something else stands in the way.
     Conflict {
         code: &'static str,
@@ -87,7 +93,7 @@ impl Problem {
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::UnknownMember => Reason::UnknownMember.name(),
-            Self::Invalid { .. } => Reason::Invalid.name(),
+            Self::Invalid { .. } | Self::InText { .. } => Reason::Invalid.name(),
             Self::Conflict { code, .. } => code,
             Self::PreconditionRequired => "precondition-required",
             Self::PreconditionFailed => "precondition-failed",
@@ -111,7 +117,7 @@ impl Problem {
             Self::MissingScope(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UnknownMember => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::InText { .. } => StatusCode::BAD_REQUEST,
             Self::Conflict { .. } | Self::IdempotencyKeyInUse => StatusCode::CONFLICT,
             Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -137,7 +143,13 @@ impl Problem {
         body.insert("status".into(), json!(self.status().as_u16()));
         body.insert("code".into(), json!(code));
         body.insert("detail".into(), json!(self.detail()));
-        let more: [(&str, Option<Value>); 4] = [
+        let place = |which: fn(&(usize, usize)) -> usize| match self {
+            Self::InText { at, .. } => Some(json!(which(at))),
+            _ => None,
+        };
+        let more: [(&str, Option<Value>); 6] = [
+            ("line", place(|at| at.0)),
+            ("column", place(|at| at.1)),
             ("field", self.field().map(Value::from)),
             ("reason", self.reason().map(Value::from)),
             ("scope", if let Self::MissingScope(scope) = self { Some(json!(scope.name())) } else { None }),
@@ -154,7 +166,7 @@ impl Problem {
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "This method is not known here",
             Self::UnknownMember => "There is no such member",
-            Self::Invalid { .. } => "The request is not valid",
+            Self::Invalid { .. } | Self::InText { .. } => "The request is not valid",
             Self::Conflict { .. } => "Something stands in the way",
             Self::PreconditionRequired => "Say which version you change",
             Self::PreconditionFailed => "It was changed meanwhile",
@@ -181,6 +193,9 @@ impl Problem {
             Self::MethodNotAllowed => "The header `Allow` says which methods are.".to_owned(),
             Self::UnknownMember => "The project of the key has no such member.".to_owned(),
             Self::Invalid { detail, .. } | Self::Conflict { detail, .. } => detail.clone(),
+            Self::InText { field, what, at: (line, column) } => {
+                format!("`{field}` is wrong in line {line}, column {column}: {what}")
+            }
             Self::PreconditionRequired => "Send the `ETag` of what you have read as `If-Match`.".to_owned(),
             Self::PreconditionFailed => "Read it again: its `ETag` is not the one of `If-Match`.".to_owned(),
             Self::IdempotencyKeyInUse => "A call with this `Idempotency-Key` has not ended yet.".to_owned(),
@@ -200,6 +215,7 @@ impl Problem {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => field.as_deref(),
+            Self::InText { field, .. } => Some(field),
             Self::Conflict { field, .. } => *field,
             Self::PreconditionRequired | Self::PreconditionFailed => Some("If-Match"),
             Self::IdempotencyKeyInUse | Self::IdempotencyKeyReused => Some("Idempotency-Key"),

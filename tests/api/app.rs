@@ -75,11 +75,6 @@ impl App {
         let keyring = Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[]));
         let live = Live::load(store.clone()).await.unwrap();
         let flows = Flows::new(store.clone(), clock.clone(), keyring.clone(), live.clone(), None);
-        let (submissions, queue) = mpsc::channel(64);
-        let submitted = Arc::new(Mutex::new(Vec::new()));
-        let readiness = Readiness::expecting(&[Part::Database, Part::Broker], start_of_tests());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
         let desk = rearm::Desk {
             store: store.clone(),
             live: live.clone(),
@@ -87,6 +82,11 @@ impl App {
             clock: clock.clone(),
         };
         let rearm = Rearm::new(desk, None);
+        let (submissions, queue) = mpsc::channel(64);
+        let submitted = Arc::new(Mutex::new(Vec::new()));
+        let readiness = Readiness::expecting(&[Part::Database, Part::Broker], start_of_tests());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
         let state = State {
             store: store.clone(),
             clock: clock.clone(),
@@ -108,6 +108,7 @@ impl App {
             surface,
             known_keys: KnownKeys::default(),
             dead_messages: DeadMessages::default(),
+            asyncapi: Arc::new(signalpost::broker::describe()),
             rearm,
         };
         let stop = CancellationToken::new();

@@ -11,6 +11,7 @@ mod world;
 
 mod account_events;
 mod acts;
+mod automations;
 mod batches;
 mod campaign;
 mod flows;

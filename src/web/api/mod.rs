@@ -3,6 +3,8 @@
 
 mod administrators;
 mod audit;
+mod automation_body;
+mod automations;
 mod changing;
 mod dead_letters;
 mod dispatches;
@@ -16,6 +18,7 @@ mod paging;
 mod password_resets;
 mod passwords;
 mod project;
+mod samples;
 mod tokens;
 
 use std::sync::Arc;
@@ -90,6 +93,17 @@ table! {
     post "/v1/integrations/{id}/test"   IntegrationsWrite integrations::test;
     post "/v1/integrations/{id}/pause"  IntegrationsWrite changing::pause_integration;
     post "/v1/integrations/{id}/resume" IntegrationsWrite changing::resume_integration;
+    get  "/v1/automations"              Read          automations::list;
+    post "/v1/automations"              AutomationsWrite automations::create;
+    post "/v1/automations/preview"      AutomationsWrite samples::preview;
+    get  "/v1/automations/{id}"         Read          automations::get;
+    put  "/v1/automations/{id}"         AutomationsWrite automations::replace;
+    delete "/v1/automations/{id}"       AutomationsWrite automations::retire;
+    get  "/v1/automations/{id}/versions" Read         automations::versions;
+    post "/v1/automations/{id}/versions/{n}/restore" AutomationsWrite automations::restore;
+    post "/v1/automations/{id}/test"    AutomationsWrite samples::test;
+    post "/v1/explain"                  Read          samples::explain_event;
+    get  "/v1/templates"                Read          samples::templates;
     post "/v1/automations/{id}/pause"   AutomationsWrite changing::pause_automation;
     post "/v1/automations/{id}/resume"  AutomationsWrite changing::resume_automation;
     get  "/v1/project"                  Read          project::get;
