@@ -8,6 +8,8 @@ mod app;
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "api/automations.rs"]
+mod automations;
 #[path = "api/events.rs"]
 mod events;
 #[path = "api/idempotency.rs"]
@@ -18,6 +20,8 @@ mod integrations;
 mod keys;
 #[path = "api/matrix.rs"]
 mod matrix;
+#[path = "api/openapi.rs"]
+mod openapi;
 #[path = "api/pages.rs"]
 mod pages;
 #[path = "api/records.rs"]

@@ -17,7 +17,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("store", &["domain"]),
     ("mail", &["domain"]),
     ("inbound", &[]),
-    ("pipeline", &["domain", "store", "mail"]),
+    ("pipeline", &["domain", "store", "mail", "inbound"]),
     ("broker", &["domain", "pipeline"]),
     ("web", &["domain", "store", "mail", "inbound", "pipeline"]),
     ("project_file", &["domain", "store", "mail"]),

@@ -65,6 +65,15 @@ fn every_help_has_an_example_and_ends_well() {
         "serve",
         "migrate",
         "apply",
+        "explain",
+        "export",
+        "pause",
+        "resume",
+        "operator",
+        "operator add",
+        "operator list",
+        "operator remove",
+        "reseal",
         "publish",
         "api-key",
         "api-key create",
@@ -201,17 +210,68 @@ fn apply_tells_each_change_and_the_second_time_none() {
 #[test]
 fn apply_tells_all_that_is_wrong_with_its_places() {
     let place = Place::migrated();
-    place.write("acme.toml", &format!("{ACME}rate = '5/s'\n[[members]]\nusername = 'a@b'\n"));
+    place.write("acme.toml", &format!("{ACME}rate = 'fast'\n[[members]]\nusername = 'a@b'\n"));
     let done = place.run(&["apply", "acme.toml"]);
     assert_eq!((code(&done), out(&done).as_str()), (1, ""));
     for part in [
         "integrations[0].url: needs the environment variable SMTP_PASSWORD",
-        "integrations[0].rate: is not supported yet",
+        "integrations[0].rate: is not a rate such as",
         "members[0].username: ",
         "error: acme.toml was not applied",
     ] {
         assert!(err(&done).contains(part), "{part} in {}", err(&done));
     }
+}
+
+#[test]
+fn a_wrong_text_of_a_file_is_told_with_the_line_of_the_file() {
+    let place = Place::migrated();
+    let automation = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+                      condition = 'event.reson == 1'\nsubject = 'S'\nbody = \"\"\"\nHello\n{{ tokn }}\"\"\"\n";
+    place.write("acme.toml", &format!("{ACME}{automation}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 1);
+    for part in [
+        "automations[0].condition: ",
+        "(line 11, column 14)",
+        "automations[0].body: `tokn`",
+        "(line 15, column 4)",
+    ] {
+        assert!(err(&done).contains(part), "{part} in {}", err(&done));
+    }
+}
+
+#[test]
+fn explain_tells_every_automation_and_the_mail_and_stores_nothing() {
+    let place = Place::migrated();
+    let own = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               condition = \"event.reason == 'admin'\"\nsubject = 'For {{.email}}'\nbody = 'Token {{.token}}'\n\
+               [[automations]]\nname = 'Off'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               template = 'reset-password-confirm'\nenabled = false\n[[members]]\nusername = 'elon'\nemail = 'elon@example.com'\n";
+    place.write("acme.toml", &format!("{ACME}{own}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    place.write(
+        "e.json",
+        r#"{"type":"account.password-reset-requested","data":{"member":"elon","reason":"admin"}}"#,
+    );
+    let done = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    for part in [
+        "account.password-reset-requested: dispatched\n",
+        "automation \"Off\": does not match: it is switched off\n",
+        "automation \"Own\": matches\n",
+        "Subject: For elon@example.com\n\nToken SAMPLE-token",
+    ] {
+        assert!(out(&done).contains(part), "{part} in {}", out(&done));
+    }
+    let json = place.run(&["explain", "e.json", "--json", "--project", "acme"]);
+    let told: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!((&told["outcome"], told["mails"].as_array().unwrap().len()), (&"dispatched".into(), 1));
+    place.write("e.json", r#"{"type":"account.password-reset-requested","data":{"member":"nobody"}}"#);
+    let unknown = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&unknown), 1);
+    assert!(err(&unknown).contains("unknown-member"), "{}", err(&unknown));
 }
 
 #[test]
@@ -279,6 +339,66 @@ fn a_wrong_line_of_a_file_of_events_is_told_by_its_number() {
     assert!(err(&done).contains("0 published, 2 refused"), "{}", err(&done));
 }
 
+#[test]
+fn check_tells_what_is_not_well_and_changes_nothing() {
+    let place = Place::new();
+    let checked = place.command(&["check"]).env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
+    assert_eq!(code(&checked), 1);
+    let said = out(&checked);
+    assert!(said.contains("WRONG  configuration") && said.contains("there is no such file"), "{said}");
+    assert!(said.contains("ok     broker -: none is configured"), "{said}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "check made a file");
+}
+
+#[test]
+fn check_tells_each_step_with_a_mail_server_and_no_password() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            stream.write_all(b"220 mx\r\n").unwrap();
+            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            while std::io::BufRead::read_line(&mut reader, &mut line).unwrap_or(0) > 0 {
+                let answer: &[u8] = match line.split_whitespace().next() {
+                    Some("EHLO") => b"250-mx\r\n250 AUTH PLAIN\r\n",
+                    Some("AUTH") => b"535 5.7.8 hunter2 is wrong\r\n",
+                    _ => b"221 bye\r\n",
+                };
+                line.clear();
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let file = |login: &str| {
+        format!(
+            "[project]\nslug = 'acme'\n[[integrations]]\nname = 'main'\nfrom = 'Acme <no-reply@acme.example>'\n\
+             url = 'smtp://{login}127.0.0.1:{port}?tls=none'\n"
+        )
+    };
+    for (login, wanted, steps) in [
+        ("u:hunter2@", "AUTH failed after connect, greeting, EHLO", vec!["connect", "greeting", "EHLO"]),
+        ("", "connect, greeting, EHLO, QUIT", vec!["connect", "greeting", "EHLO", "QUIT"]),
+    ] {
+        let place = Place::migrated();
+        place.write("acme.toml", &file(login));
+        let applied = place.run(&["apply", "acme.toml"]);
+        assert_eq!(code(&applied), 0, "{}", err(&applied));
+        let checked = place.run(&["check"]);
+        assert_eq!(code(&checked), i32::from(!login.is_empty()), "{}", out(&checked));
+        assert!(out(&checked).contains(wanted), "{}", out(&checked));
+        assert!(!out(&checked).contains("hunter2") && !err(&checked).contains("hunter2"));
+        let json = out(&place.run(&["check", "--json"]));
+        let lines = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let integration = lines.into_iter().find(|line| line["part"] == "integration").unwrap();
+        assert_eq!(integration["steps"], serde_json::json!(steps));
+        assert_eq!(integration["well"], login.is_empty());
+    }
+}
+
 /// Gives the command a message, as a mail server's pipe does.
 fn pipe(place: &Place, arguments: &[&str], message: &[u8]) -> Output {
     let mut command = place.command(arguments);
@@ -315,4 +435,104 @@ fn a_mail_server_is_told_to_try_again_whatever_is_wrong() {
         assert_eq!(code(&pipe(&place, arguments, b"Subject: x\n\nx")), 75, "{arguments:?}");
     }
     assert_eq!(code(&place.run(&["inbound", "--help"])), 0);
+}
+
+/// A place with the project `acme`.
+fn with_acme() -> Place {
+    let place = Place::migrated();
+    place.write("acme.toml", ACME);
+    let applied = place
+        .command(&["apply", "acme.toml", "--public-url", "https://mail.acme.example"])
+        .env("SMTP_PASSWORD", "hunter2")
+        .output()
+        .unwrap();
+    assert_eq!(code(&applied), 0, "{}", err(&applied));
+    place
+}
+
+#[test]
+fn a_project_is_exported_without_its_password() {
+    let place = with_acme();
+    let exported = place.run(&["export", "acme"]);
+    assert_eq!(code(&exported), 0, "{}", err(&exported));
+    assert!(out(&exported).contains("smtp://u@mail.example.com") && !out(&exported).contains("hunter2"));
+    assert_eq!(code(&place.run(&["export", "nobody"])), 1);
+}
+
+#[test]
+fn what_is_to_be_paused_is_named_and_must_be_there() {
+    let place = with_acme();
+    for (arguments, told) in [
+        (&["pause", "--project", "acme"] as &[&str], "project acme of project acme is paused\n"),
+        (&["resume", "--project", "acme"], "project acme of project acme is resumed\n"),
+        (
+            &["pause", "--project", "acme", "--integration", "main"],
+            "integration main of project acme is paused\n",
+        ),
+        (
+            &["pause", "--project", "acme", "--automation", "Reset password"],
+            "automation Reset password of project acme is paused\n",
+        ),
+    ] {
+        let done = place.run(arguments);
+        assert_eq!((code(&done), out(&done).as_str()), (0, told), "{}", err(&done));
+    }
+    for arguments in [
+        &["pause", "--project", "nobody"] as &[&str],
+        &["pause", "--project", "acme", "--integration", "gone"],
+        &["resume", "--project", "acme", "--automation", "gone"],
+    ] {
+        assert_eq!(code(&place.run(arguments)), 1, "{arguments:?}");
+    }
+    assert_eq!(code(&place.run(&["pause"])), 2);
+}
+
+#[test]
+fn an_operator_is_added_with_a_strong_password_listed_and_removed() {
+    let place = Place::migrated();
+    let add = |password: &str| {
+        let mut command = place.command(&["operator", "add", "ops@acme.example"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let weak = add("password");
+    assert_eq!(code(&weak), 1);
+    assert!(err(&weak).contains("the password"), "{}", err(&weak));
+    let done = add("correct horse battery staple");
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    assert_eq!(code(&add("correct horse battery staple")), 1, "there is one already");
+    let list = place.run(&["operator", "list", "--json"]);
+    let one: serde_json::Value = serde_json::from_str(out(&list).trim()).unwrap();
+    assert_eq!((&one["email"], &one["role"]), (&"ops@acme.example".into(), &"owner".into()));
+    assert!(!out(&list).contains("argon2"));
+    assert_eq!(code(&place.run(&["operator", "remove", "OPS@acme.example"])), 0);
+    assert_eq!(code(&place.run(&["operator", "remove", "ops@acme.example"])), 1);
+    assert_eq!(code(&place.run(&["operator", "add", "nobody"])), 2);
+}
+
+#[test]
+fn after_the_secret_key_was_changed_a_command_seals_passwords_anew() {
+    const NEW: &str = "BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=";
+    let place = with_acme();
+    let with = |old: &str, dry_run: bool| {
+        let mut command = place.command(&["reseal"]);
+        command.env("SIGNALPOST_SECRET_KEY", NEW);
+        if !old.is_empty() {
+            command.env("SIGNALPOST_SECRET_KEYS_OLD", old);
+        }
+        if dry_run {
+            command.arg("--dry-run");
+        }
+        command.output().unwrap()
+    };
+    let missing = with("", false);
+    assert_eq!(code(&missing), 1);
+    assert!(err(&missing).contains("SIGNALPOST_SECRET_KEYS_OLD"), "{}", err(&missing));
+    assert!(out(&with(KEY, true)).contains("passwords: 1 would be sealed anew"));
+    assert!(out(&with(KEY, false)).contains("passwords: 1 sealed anew, 0 were current"));
+    let alone = with("", false);
+    assert_eq!(code(&alone), 0, "the old key is needed no more: {}", err(&alone));
+    assert!(out(&alone).contains("passwords: 0 sealed anew, 1 were current"));
 }

@@ -8,3 +8,13 @@ create table absences (
   primary key (project_id, member_id, answered)
 ) strict;
 create index absences_at on absences (at);
+
+create table throttles (
+  project_id   blob not null,
+  fingerprint  blob not null,                    -- keyed, of the recipient and type, or of the client's address
+  started_at   text not null,
+  count        integer not null,
+  ends_at      text not null,
+  primary key (project_id, fingerprint)
+) strict;
+create index throttles_ends on throttles (ends_at);

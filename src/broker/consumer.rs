@@ -270,7 +270,7 @@ impl<'a> Session<'a> {
         let payload = held.decode(self.seams.publisher.origins(), self.seams.clock.now());
         let (answer, planned) = oneshot::channel();
         let (suspect, replay) = (held.is_suspect(), held.is_replay());
-        let submission = Submission { payload, suspect, replay, answer };
+        let submission = Submission { payload, suspect, replay, client: None, answer };
         self.hand_over(submission, Answer::new(held, planned));
     }
 

@@ -124,7 +124,7 @@ async fn revoke(context: &Context, store: &Store, id: ApiKeyId) -> anyhow::Resul
     Ok(())
 }
 
-async fn project(store: &Store, slug: &str) -> anyhow::Result<ProjectId> {
+pub(super) async fn project(store: &Store, slug: &str) -> anyhow::Result<ProjectId> {
     let mut c = store.read().await?;
     let found: Option<ProjectId> = db!(c, catalogue::project_id(slug))?;
     found.with_context(|| format!("there is no project `{slug}`"))
@@ -132,7 +132,7 @@ async fn project(store: &Store, slug: &str) -> anyhow::Result<ProjectId> {
 
 impl AuditEntry {
     /// Something done on the command line.
-    fn of_command(
+    pub(super) fn of_command(
         project: ProjectId,
         at: chrono::DateTime<chrono::Utc>,
         action: &str,

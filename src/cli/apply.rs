@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use anyhow::{Context as _, bail};
 
 use super::{Context, open_store, output};
-use crate::project_file::{self, ApplyError, Applying};
+use crate::project_file::{self, ApplyError, Applying, Options};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Only tell what would change
     #[arg(long)]
     dry_run: bool,
+    /// Take away what the file omits: integrations, automations, event types; never members
+    #[arg(long)]
+    prune: bool,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
@@ -29,7 +32,8 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         public_host: public_url.host(),
         environment: &context.environment,
     };
-    let applied = project_file::apply(&applying, &text, args.dry_run).await;
+    let options = Options { dry_run: args.dry_run, prune: args.prune };
+    let applied = project_file::apply(&applying, &text, options).await;
     store.close().await;
     match applied {
         Ok(changes) => {

@@ -1,26 +1,61 @@
 //! `signalpost inbound`: one message from a mail server's pipe. Prints one JSON line.
 
 use std::io::{self, Read as _, stdin};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::json;
+use tokio::time::Instant;
 
-use super::{Context, output};
+use super::{Context, open_store, output};
 use crate::inbound::{Letter, MAX_MESSAGE, judge};
+use crate::pipeline::engine::{Engine, Settings};
+use crate::pipeline::replies::{Received, Replies};
+use crate::store::partitions;
+
+/// What is waited for the pipeline's end. The event was answered before.
+const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// The envelope's recipient, to which the message was sent [default: as the message says]
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
     /// Say what the message is and do nothing; needs no database
-    #[arg(long, required = true)]
+    #[arg(long)]
     dry_run: bool,
 }
 
-#[expect(clippy::unused_async, reason = "every command is run so")]
-pub(super) async fn run(_context: &Context, _args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let message = read_message().context("the message could not be read")?;
-    let judged = judge(&Letter::read(&message), &[]);
-    output::line(&json!({"verdict": judged.verdict, "because": judged.because}).to_string())?;
+    let received = if args.dry_run {
+        let judgement = judge(&Letter::read(&message), &[]);
+        Received { judgement, dispatch: None, member: None, event: None }
+    } else {
+        receive(context, args.recipient.as_deref(), &message).await?
+    };
+    output::line(&received.shown().to_string())?;
     Ok(())
+}
+
+async fn receive(context: &Context, recipient: Option<&str>, message: &[u8]) -> anyhow::Result<Received> {
+    let keys = Arc::new(super::dev::keyring(context)?);
+    let (store, clock) = (open_store(context).await?, context.clock.clone());
+    partitions::ensure(&store, clock.now()).await?;
+    let settings = Settings {
+        store: store.clone(),
+        clock: clock.clone(),
+        keys: keys.clone(),
+        public_url: String::new(),
+        sender: None,
+    };
+    let engine = Engine::start(settings).await?;
+    let (live, intake) = (engine.live.clone(), engine.intake.clone());
+    let replies = Replies { store: store.clone(), clock, keys, live, intake };
+    let received = replies.receive(None, recipient, message).await;
+    engine.stop(Instant::now() + CLOSING).await;
+    store.close().await;
+    Ok(received?)
 }
 
 /// As much of standard input as is looked at. The rest is read too: a mail server minds a closed pipe.

@@ -3,14 +3,20 @@
 
 mod api_key;
 mod apply;
+mod check;
 mod dead_letters;
 mod destination;
 mod dev;
+mod explain;
+mod export;
 mod inbound;
 mod migrate;
+mod operator;
 pub mod output;
+mod pause;
 mod publish;
 mod render;
+mod reseal;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -74,6 +80,24 @@ enum Command {
     /// Make a project what a TOML file says; what the file omits stays
     #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
     Apply(apply::Args),
+    /// Reach the database, the broker and every integration, and tell how each is; changes nothing
+    #[command(after_help = "Example:\n  signalpost check --json")]
+    Check {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a project as a TOML file that applies to the same, without its secrets
+    #[command(after_help = "Example:\n  signalpost export acme > acme.toml")]
+    Export(export::Args),
+    /// Let dispatches wait; they are charged no attempt
+    #[command(
+        after_help = "Example:\n  signalpost pause --project acme\n  signalpost pause --project acme --integration main"
+    )]
+    Pause(pause::Args),
+    /// Let dispatches go on
+    #[command(after_help = "Example:\n  signalpost resume --project acme --automation \"Reset password\"")]
+    Resume(pause::Args),
     /// Publish an event, to the broker if one is configured, else into the database
     #[command(
         after_help = "Examples:\n  signalpost publish account.password-reset-requested --data '{\"member\":\"elon\"}'\n  \
@@ -81,14 +105,24 @@ enum Command {
     )]
     Publish(publish::Args),
     /// Take one reply from standard input, as the pipe of a mail server: exit 0, or 75 to be tried again
-    #[command(after_help = "Example:\n  signalpost inbound --dry-run < reply.eml")]
+    #[command(after_help = "Example:\n  signalpost inbound --recipient bounces@acme.example < reply.eml\n  \
+                            signalpost inbound --dry-run < reply.eml")]
     Inbound(inbound::Args),
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
     DeadLetters(dead_letters::Args),
+    /// What would become of an event: automations that match or do not and why, and the mails
+    #[command(after_help = "Example:\n  signalpost explain event.json --project acme")]
+    Explain(explain::Args),
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
+    /// Who may use the console
+    #[command(subcommand, after_help = "Example:\n  signalpost operator add ops@acme.example")]
+    Operator(operator::Args),
+    /// Seal anew, with the current secret key, what older ones sealed
+    #[command(after_help = "Example:\n  SIGNALPOST_SECRET_KEYS_OLD=… signalpost reseal --dry-run")]
+    Reseal(reseal::Args),
     /// Write every built-in e-mail with sample data
     #[command(after_help = "Example:\n  signalpost render --all --out /tmp/mails")]
     Render(render::Args),
@@ -165,10 +199,17 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::Check { json } => check::run(&context, json).await,
+            Command::Export(args) => export::run(&context, args).await,
+            Command::Pause(args) => pause::run(&context, args, true).await,
+            Command::Resume(args) => pause::run(&context, args, false).await,
+            Command::Operator(args) => operator::run(&context, args).await,
+            Command::Reseal(args) => reseal::run(&context, args).await,
             Command::DeadLetters(args) => dead_letters::run(&context, args).await,
             Command::Publish(args) => publish::run(&context, args).await,
             Command::Inbound(args) => inbound::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
+            Command::Explain(args) => explain::run(&context, args).await,
             Command::Render(args) => render::run(&args),
         }
     }
@@ -178,7 +219,7 @@ impl Command {
     fn needs(&self) -> Needs {
         match self {
             // Links go to the public host if the project names no other.
-            Self::Apply(_) => Needs { secret_key: false, public_url: true },
+            Self::Apply(_) | Self::Explain(_) => Needs { secret_key: false, public_url: true },
             Self::Serve { .. } => Needs { secret_key: true, public_url: true },
             _ => Needs::default(),
         }

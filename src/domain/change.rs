@@ -34,6 +34,8 @@ pub enum Change {
     /// The last two only mail: what they tell of was done where they came from.
     OutOfOfficeWarned(MemberRef),
     OnVacation(MemberRef),
+    /// An event of a type that the project registered: only mails.
+    Registered(MemberRef),
 }
 
 /// An automatic reply.
@@ -112,6 +114,13 @@ impl Change {
         }
     }
 
+    /// Reads the change of a registered type, whose data fit its schema.
+    pub fn read_registered(data: &Value) -> Result<Self, Refusal> {
+        let fields =
+            Fields(data.as_object().ok_or_else(|| Refusal::invalid("data", "is not a JSON object"))?);
+        fields.member().map(Self::Registered)
+    }
+
     /// Every way in which the change names a member: what must be read before it can be planned.
     pub fn names(&self) -> Vec<MemberRef> {
         match self {
@@ -122,7 +131,8 @@ impl Change {
             | Self::AdministratorGranted(member)
             | Self::OutOfOffice(member, _)
             | Self::OutOfOfficeWarned(member)
-            | Self::OnVacation(member) => vec![member.clone()],
+            | Self::OnVacation(member)
+            | Self::Registered(member) => vec![member.clone()],
             // Whoever has the new address is read too: it must be nobody's.
             Self::EmailChangeRequested(member, new_email) | Self::EmailChanged { member, new_email, .. } => {
                 vec![member.clone(), MemberRef::Email(new_email.key())]
@@ -142,6 +152,7 @@ impl Change {
                 | Self::EmailChangeRequested(..)
                 | Self::OutOfOfficeWarned(_)
                 | Self::OnVacation(_)
+                | Self::Registered(_)
         )
     }
 }

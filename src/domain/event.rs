@@ -56,6 +56,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 7] = [
+        Self::Invalid,
+        Self::UnknownType,
+        Self::UnknownProject,
+        Self::UnknownMember,
+        Self::EmailInUse,
+        Self::IdReused,
+        Self::Poison,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -104,6 +114,8 @@ pub enum Outcome {
     NoAutomation,
     /// There are automations, and the condition of none holds.
     ConditionFalse,
+    /// More mail than a stranger may cause was held back.
+    Throttled,
     Stale,
 }
 
@@ -114,6 +126,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::NoAutomation => "no-automation",
             Self::ConditionFalse => "condition-false",
+            Self::Throttled => "throttled",
             Self::Stale => "stale",
         }
     }

@@ -13,6 +13,9 @@ use subtle::ConstantTimeEq;
 
 /// The half of an HMAC-SHA256 that a token carries, in octets.
 const MAC_LENGTH: usize = 16;
+/// The part of an HMAC-SHA256 that a return path carries, in octets: 16 letters, and more guesses than a mail
+/// server takes.
+pub const PATH_MAC_LENGTH: usize = 10;
 /// The key id in front of what is sealed, in octets of text.
 const KEY_ID_LENGTH: usize = 8;
 /// The random nonce of XChaCha20-Poly1305, in octets.
@@ -55,6 +58,7 @@ struct SubKeys {
     tokens: [u8; 32],
     sealing: [u8; 32],
     origins: [u8; 32],
+    paths: [u8; 32],
     fingerprints: [u8; 32],
 }
 
@@ -74,8 +78,17 @@ impl SubKeys {
             tokens: expand("tokens"),
             sealing: expand("sealing"),
             origins: expand("origins"),
+            paths: expand("return-paths"),
             fingerprints: expand("fingerprints"),
         }
+    }
+
+    fn path_mac(&self, id: &[u8]) -> [u8; PATH_MAC_LENGTH] {
+        let mut mac = hmac(&self.paths);
+        mac.update(id);
+        let mut short = [0; PATH_MAC_LENGTH];
+        short.copy_from_slice(&mac.finalize().into_bytes()[..PATH_MAC_LENGTH]);
+        short
     }
 
     fn token_mac(&self, purpose: &str, id: &[u8]) -> [u8; MAC_LENGTH] {
@@ -129,6 +142,16 @@ impl Keyring {
         mac_of(&self.current.fingerprints, parts)
     }
 
+    /// The MAC of the id in a return path, under the current key.
+    pub fn path_mac(&self, id: &[u8]) -> [u8; PATH_MAC_LENGTH] {
+        self.current.path_mac(id)
+    }
+
+    /// Whether the MAC in a return path is right under any key, compared in constant time.
+    pub fn is_path_mac(&self, id: &[u8], mac: &[u8]) -> bool {
+        self.all().any(|keys| keys.path_mac(id).ct_eq(mac).into())
+    }
+
     /// The keys that prove where a message in the dead queue came from: the one that signs, then older ones.
     pub fn origin_keys(&self) -> ([u8; 32], Vec<[u8; 32]>) {
         (self.current.origins, self.old.iter().map(|keys| keys.origins).collect())
@@ -144,6 +167,15 @@ impl Keyring {
         [self.current.id.as_bytes(), &nonce, &text].concat()
     }
 
+    /// Seals anew with the current key what an older one sealed.
+    pub fn reseal(&self, place: &str, sealed: &[u8], rng: &mut impl Rng) -> Resealed {
+        if sealed.starts_with(self.current.id.as_bytes()) {
+            return Resealed::Current;
+        }
+        let opened = self.open(place, sealed);
+        opened.map_or(Resealed::Unreadable, |secret| Resealed::Anew(self.seal(place, &secret, rng)))
+    }
+
     /// Opens what [`Keyring::seal`] made for the same `place`.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (id, rest) = sealed.split_at_checked(KEY_ID_LENGTH)?;
@@ -152,6 +184,15 @@ impl Keyring {
         let nonce: [u8; NONCE_LENGTH] = nonce.try_into().ok()?;
         cipher(keys).decrypt(&XNonce::from(nonce), Payload { msg: text, aad: place.as_bytes() }).ok()
     }
+}
+
+/// What came of sealing anew.
+pub enum Resealed {
+    /// The current key had sealed it.
+    Current,
+    Anew(Vec<u8>),
+    /// No key at hand opens it.
+    Unreadable,
 }
 
 fn cipher(keys: &SubKeys) -> XChaCha20Poly1305 {
@@ -178,6 +219,20 @@ mod tests {
         let sealed = Keyring::new(&old, &[]).seal("p", b"secret", &mut rand::rng());
         let rotated = Keyring::new(&SecretKey::from_bytes([4; 32]), &[old]);
         assert_eq!(rotated.open("p", &sealed).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn what_was_sealed_anew_needs_the_old_key_no_more() {
+        let (old, new) = (SecretKey::from_bytes([3; 32]), SecretKey::from_bytes([4; 32]));
+        let sealed = Keyring::new(&old, &[]).seal("p", b"secret", &mut rand::rng());
+        let alone = Keyring::new(&new, &[]);
+        assert!(matches!(alone.reseal("p", &sealed, &mut rand::rng()), Resealed::Unreadable));
+        let both = Keyring::new(&new, &[old]);
+        let Resealed::Anew(anew) = both.reseal("p", &sealed, &mut rand::rng()) else {
+            panic!("not sealed anew")
+        };
+        assert_eq!(alone.open("p", &anew).unwrap(), b"secret");
+        assert!(matches!(both.reseal("p", &anew, &mut rand::rng()), Resealed::Current));
     }
 
     #[test]

@@ -20,3 +20,4 @@ mod words;
 
 pub use classify::{Judgement, Verdict, judge};
 pub use read::{Letter, MAX_MESSAGE};
+pub use report::Failure;

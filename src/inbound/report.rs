@@ -1,5 +1,10 @@
 //! Reports: delivery status (RFC 3464), disposition, feedback. Must not know what is done about them.
 
+use super::read::Letter;
+
+/// Characters that are kept of a diagnostic.
+const DIAGNOSTIC: usize = 500;
+
 /// What a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReportKind {
@@ -43,6 +48,33 @@ impl Report {
     pub(super) fn is_success(&self) -> bool {
         matches!(self.action.as_deref(), Some("delivered" | "relayed" | "expanded"))
     }
+}
+
+/// What a bounce says about the mail that came back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// RFC 3463, `5.1.1`.
+    pub status: Option<String>,
+    pub diagnostic: Option<String>,
+}
+
+impl Letter<'_> {
+    /// Why the mail came back; nothing if it is only late or arrived.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(report) = &self.report {
+            let is_final = matches!(report.action.as_deref(), Some("failed") | None);
+            let (status, diagnostic) = (report.status.clone(), report.diagnostic.as_deref().map(clipped));
+            return is_final.then_some(Failure { status, diagnostic });
+        }
+        let apart = |c: char| !(c.is_ascii_digit() || c == '.');
+        let mut words = self.new.text.split(apart).map(|word| word.trim_matches('.'));
+        Some(Failure { status: words.find(|word| is_status(word)).map(str::to_owned), diagnostic: None })
+    }
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(DIAGNOSTIC).collect()
 }
 
 fn fields(text: &str) -> Vec<(String, String)> {

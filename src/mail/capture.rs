@@ -36,7 +36,7 @@ impl CapturedMail {
     }
 }
 
-fn place(dispatch: DispatchId) -> String {
+pub fn place(dispatch: DispatchId) -> String {
     format!("capture/{dispatch}")
 }
 

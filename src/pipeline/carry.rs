@@ -5,21 +5,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::editions::Editions;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
-use super::parcel::{Parcel, parcel};
+use super::parcel::{Parcel, parcel, traced};
 use super::reach::Reach;
 use super::render;
-use super::settle::{Ending, Settler};
+use super::settle::{Ending, Settler, clip};
 use crate::domain::catalogue::{Integration, IntegrationKind};
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::{Attempt, Class, DeadReason, Owed, Settled, after_transient};
@@ -35,8 +34,6 @@ use crate::store::{Store, StoreError, db};
 
 /// What lay in hand for longer is looked at again before it is sent: it may have been cancelled.
 const LONG_IN_HAND: TimeDelta = TimeDelta::seconds(2);
-/// The longest reply that is kept, in characters.
-const KEPT_REPLY: usize = 500;
 
 /// What all carriers share.
 pub struct Post {
@@ -97,13 +94,12 @@ impl Carrier {
 
     async fn carry(mut self, stop: CancellationToken) {
         while let Some(held) = self.lane.next(&self.lanes, &stop).await {
-            if !self.in_its_turn(&held.owed, &stop).await {
+            if !self.lane.turn(&self.post.live, &stop).await {
                 self.receipt = Some(self.post.settler.settle(held, Ending::released(None)));
                 continue;
             }
             // A mail that cannot be handled ends dead, and takes nobody with it.
-            let tried =
-                AssertUnwindSafe(self.try_one(&held).instrument(span(&held.owed))).catch_unwind().await;
+            let tried = AssertUnwindSafe(traced(&held.owed, self.try_one(&held))).catch_unwind().await;
             let ending = tried.unwrap_or_else(|_| {
                 self.open = None;
                 Ending::unrenderable(self.post.clock.now(), &render::Unrenderable::Panic)
@@ -114,14 +110,6 @@ impl Carrier {
         if let Some(open) = self.open.take() {
             open.connection.quit().await;
         }
-    }
-
-    /// Waits until the integration's rate lets one more go; `false` at a stop.
-    async fn in_its_turn(&self, owed: &Owed, stop: &CancellationToken) -> bool {
-        let catalogue = self.post.live.current();
-        let integration = catalogue.integrations.get(&owed.integration_id);
-        let Some(rate) = integration.and_then(|one| one.rate) else { return true };
-        stop.run_until_cancelled(self.lane.pace.next(rate)).await.is_some()
     }
 
     async fn try_one(&mut self, held: &Held) -> Ending {
@@ -139,7 +127,9 @@ impl Carrier {
             return Ending::released(None);
         }
         let catalogue = self.post.live.current();
-        let Some(integration) = catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused)
+        let is_held_back = catalogue.automations.get(&owed.automation_id).is_some_and(|one| one.paused);
+        let Some(integration) =
+            catalogue.integrations.get(&owed.integration_id).filter(|one| !one.paused && !is_held_back)
         else {
             return Ending::released(None);
         };
@@ -158,10 +148,12 @@ impl Carrier {
         };
         match &integration.kind {
             IntegrationKind::Capture => self.capture(owed, mail, integration).await,
-            IntegrationKind::Smtp(server) => match parcel(owed, &mail, (integration, server), now) {
-                Ok(parcel) => self.transmit(&parcel, held.worker).await,
-                Err(why) => Ending::unrenderable(now, why.as_ref()),
-            },
+            IntegrationKind::Smtp(server) => {
+                match parcel(&self.post.keys, owed, &mail, (integration, server), now) {
+                    Ok(parcel) => self.transmit(&parcel, held.worker).await,
+                    Err(why) => Ending::unrenderable(now, why.as_ref()),
+                }
+            }
         }
     }
 
@@ -324,35 +316,9 @@ impl Carrier {
     }
 }
 
-/// In the publisher's trace, if it named one.
-fn span(owed: &Owed) -> tracing::Span {
-    let traceparent = owed.traceparent.as_deref();
-    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
-}
-
 fn describe(failure: &Failure) -> String {
     match failure.reply() {
         Some(reply) => clip(&reply.to_string()),
         None => clip(&failure.to_string()),
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(KEPT_REPLY).collect()
-}
-
-impl Ending {
-    fn released(at: Option<DateTime<Utc>>) -> Self {
-        Self { settled: Settled::Released(at), attempt: None }
-    }
-
-    fn sent(at: DateTime<Utc>, code: Option<u16>, reply: &str) -> Self {
-        let attempt = Attempt { at, class: Class::Accepted, code, reply: clip(reply) };
-        Self { settled: Settled::Sent, attempt: Some(attempt) }
-    }
-
-    fn unrenderable(at: DateTime<Utc>, why: &(impl std::error::Error + ?Sized)) -> Self {
-        let attempt = Attempt { at, class: Class::Permanent, code: None, reply: clip(&why.to_string()) };
-        Self { settled: Settled::Dead(DeadReason::Unrenderable), attempt: Some(attempt) }
     }
 }

@@ -1,6 +1,7 @@
 //! Step 3, pure: what an event does, and the mails and tokens that it owes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use serde_json::json;
 
 use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
-use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, TOO_OLD};
+use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, SHOWN_AUTOMATIONS, TOO_OLD};
 use super::slots::{Request, Which};
+use super::throttle::Throttles;
 use crate::domain::address::fold;
 use crate::domain::catalogue::{Automation, Project, TokenPlan};
 use crate::domain::change::{Absence, Change};
@@ -27,6 +29,9 @@ pub const SUPERSEDED: &str = "superseded";
 /// Why a dispatch to a deleted member is cancelled.
 pub const MEMBER_DELETED: &str = "member-deleted";
 
+/// `by` of an own `account.email-changed` that takes back the one before it.
+pub const BY_UNDO: &str = "undo";
+
 /// An event whose project is known and whose data were read.
 #[derive(Clone)]
 pub struct Prepared {
@@ -35,6 +40,10 @@ pub struct Prepared {
     pub change: Change,
     /// Made by Signalpost itself: what it tells of is done in the same transaction.
     pub own: bool,
+    /// From when on it is within an automation's `max_age`: its time, or that of its replay.
+    pub since: DateTime<Utc>,
+    /// Who asked, on a public route.
+    pub client: Option<IpAddr>,
 }
 
 /// A dispatch before it is written.
@@ -77,6 +86,9 @@ pub struct Drafts {
     pub issues: HashMap<(usize, Purpose), Issue>,
     /// Events that follow from the one just applied, to be applied next.
     pub follow_ups: Vec<Prepared>,
+    /// How many automations that do not match are told.
+    pub shown: usize,
+    pub throttles: Throttles,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
     chance: StdRng,
@@ -94,7 +106,8 @@ struct Happened<'a> {
 impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
         let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { accounts, mails, issues, follow_ups, now, chance }
+        let throttles = Throttles::default();
+        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, throttles, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -109,7 +122,11 @@ impl Drafts {
         };
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
         let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
-        let (matches, chosen) = matching::matching(&asked);
+        let (matches, chosen) = matching::matching(&asked, self.shown);
+        if let (false, Some(why)) = (chosen.is_empty(), self.throttles.hold_back(place, self.now)) {
+            let told = Told::without_mail(Outcome::Throttled, Some(why), member);
+            return Ok(Told { automations: matches, ..told });
+        }
         for automation in &chosen {
             self.draft(&happened, automation);
         }
@@ -143,9 +160,10 @@ impl Drafts {
                 }
                 Ok(applied)
             }
-            Change::ResetRequested(name, _) | Change::OutOfOfficeWarned(name) | Change::OnVacation(name) => {
-                accounts.find(project, name).map(Applied::To)
-            }
+            Change::ResetRequested(name, _)
+            | Change::OutOfOfficeWarned(name)
+            | Change::OnVacation(name)
+            | Change::Registered(name) => accounts.find(project, name).map(Applied::To),
             Change::PasswordChanged(name, _) => {
                 let member = accounts.sign_of_life(project, name)?;
                 // Not the undo of an e-mail change: a thief would change the password to end it.
@@ -206,6 +224,8 @@ impl Drafts {
         };
         let is_undo = plan.is_some_and(|plan| plan.purpose == Purpose::UndoEmailChange);
         match (happened.moved_from, &happened.event.change) {
+            // It was undone: there is no way back to what was undone, or that would go to whoever did it.
+            (Some(_), _) if happened.event.is_undo() => vec![(stored, !is_undo)],
             // Only the way back goes to the address that was left: any other token would hand the account over.
             (Some(old), _) => vec![(old.to_owned(), is_undo), (stored, !is_undo)],
             (None, Change::EmailChangeRequested(_, new_email)) => vec![(new_email.to_string(), true)],
@@ -271,6 +291,11 @@ impl Told {
 }
 
 impl Prepared {
+    /// Whether a change of the address takes back the one before it.
+    fn is_undo(&self) -> bool {
+        self.own && self.incoming.data.get("by").is_some_and(|by| by == BY_UNDO)
+    }
+
     /// An event that Signalpost tells of itself, at this moment.
     pub fn own(
         project: &Arc<Project>,
@@ -289,7 +314,7 @@ impl Prepared {
             data,
             traceparent,
         };
-        Ok(Self { incoming, project: project.clone(), change, own: true })
+        Ok(Self { incoming, project: project.clone(), change, own: true, since: now, client: None })
     }
 }
 

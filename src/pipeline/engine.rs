@@ -20,6 +20,7 @@ use super::lease::{Lease, RENEWAL};
 use super::live::{Live, POLL};
 use super::planner::{Planner, QUEUE};
 use super::reach::Reach;
+use super::rearm::{self, Rearm};
 use super::settle::{self, Settler};
 use crate::domain::clock::Clock;
 use crate::domain::keys::Keyring;
@@ -64,6 +65,7 @@ pub struct SenderSettings {
 pub struct Engine {
     pub intake: Intake,
     pub flows: Flows,
+    pub rearm: Rearm,
     pub live: Live,
     pub sender: Option<Sender>,
     planners: TaskTracker,
@@ -101,12 +103,20 @@ impl Engine {
         let lanes = sender.as_ref().map(|sender| sender.lanes.clone());
         let (submit, submissions) = mpsc::channel(QUEUE);
         let planners = if store.is_sqlite() { 1 } else { PLANNERS };
+        let desk = rearm::Desk {
+            store: store.clone(),
+            live: live.clone(),
+            keys: keys.clone(),
+            clock: clock.clone(),
+        };
+        let rearm = Rearm::new(desk, lanes.clone());
         let planner = Arc::new(Planner {
             store: store.clone(),
             live: live.clone(),
             keys: keys.clone(),
             clock: clock.clone(),
             lanes: lanes.clone(),
+            rearm: rearm.clone(),
             submissions: Mutex::new(submissions),
         });
         let (tasks, stop_planning) = (TaskTracker::new(), CancellationToken::new());
@@ -115,7 +125,17 @@ impl Engine {
         }
         let flows = Flows::new(store, clock, keys, live.clone(), lanes);
         let intake = Intake { submit };
-        Ok(Self { intake, flows, live, sender, planners: tasks, stop_planning, stop_watching, watchers })
+        Ok(Self {
+            intake,
+            flows,
+            rearm,
+            live,
+            sender,
+            planners: tasks,
+            stop_planning,
+            stop_watching,
+            watchers,
+        })
     }
 
     /// Stops in order, by the deadline. Whoever submits must have been stopped before.

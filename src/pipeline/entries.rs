@@ -5,12 +5,13 @@ use uuid::Uuid;
 
 use super::drafts::{Draft, Drafts, Prepared, Told};
 use super::plan::Desk;
+use crate::domain::catalogue::Automation;
 use crate::domain::dispatch::{Addressee, Facts, Owed, OwedToken};
 use crate::domain::event::{Incoming, MAX_ATTRIBUTE, Refusal};
 use crate::domain::id::{AutomationId, DispatchId, EventId, IntegrationId, ProjectId};
 use crate::domain::token::Purpose;
 use crate::mail::message::domain_of;
-use crate::store::rows::{DispatchRow, EventRow, RefusalRow, json};
+use crate::store::rows::{DispatchRow, EventRow, RefusalRow, hex, json};
 
 /// A refusal as it is noted, without the body.
 pub fn refusal_row(id: EventId, incoming: &Incoming, refusal: &Refusal, now: DateTime<Utc>) -> RefusalRow {
@@ -58,10 +59,6 @@ pub fn dispatch_row(
 ) -> DispatchRow {
     let automation = &draft.automation;
     let token = draft.purpose.and_then(|purpose| drafts.issues.get(&(draft.event, purpose)));
-    let sender = desk.catalogue.integrations.get(&automation.integration_id).map(|one| one.sender.as_str());
-    let domain = sender
-        .and_then(|sender| domain_of(sender.trim_end_matches('>')))
-        .unwrap_or_else(|| "localhost".to_owned());
     DispatchRow {
         id: draft.id.0,
         project_id: event.project.id.0,
@@ -74,14 +71,23 @@ pub fn dispatch_row(
         recipient: draft.recipient.clone(),
         purpose: draft.purpose.map(Purpose::name),
         token_id: token.map(|issue| issue.id.0.simple().to_string()),
-        message_id: format!("<{}.0@{domain}>", draft.id.0.simple()),
+        message_id: message_id(desk, automation, draft.id, 0),
         state: if draft.cancelled.is_some() { "cancelled" } else { "pending" },
         reason: draft.cancelled,
         holder: None,
         due_at: desk.now,
-        expires_at: event.incoming.time + TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX),
+        expires_at: event.since + TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX),
         created_at: desk.now,
     }
+}
+
+/// The Message-ID of a dispatch that was planned so many times before.
+pub fn message_id(desk: &Desk<'_>, automation: &Automation, id: DispatchId, planned: u32) -> String {
+    let sender = desk.catalogue.integrations.get(&automation.integration_id).map(|one| one.sender.as_str());
+    let domain = sender
+        .and_then(|sender| domain_of(sender.trim_end_matches('>')))
+        .unwrap_or_else(|| "localhost".to_owned());
+    format!("<{}.{planned}@{domain}>", id.0.simple())
 }
 
 /// The dispatch as it lies in this worker's hands.
@@ -117,15 +123,6 @@ pub fn owed(
         received_at: incoming.received_at,
         taken_at: desk.now,
         traceparent: incoming.traceparent.clone(),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

@@ -89,11 +89,14 @@ async fn claim(
     (slots, worker): (&[Slots], i64),
     now: DateTime<Utc>,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
+    let catalogue = post.live.current();
+    let paused = catalogue.automations.values().filter(|automation| automation.paused);
+    let paused: Vec<Uuid> = paused.map(|automation| automation.id.0).collect();
     let mut tx = post.store.begin().await?;
     let at_once = if post.store.is_sqlite() { 1 } else { slots.len().max(1) };
     let mut ids = Vec::new();
     for part in slots.chunks(at_once) {
-        ids.extend(db!(tx, work::claim(part, worker, now))?);
+        ids.extend(db!(tx, work::claim(part, worker, (now, &paused)))?);
     }
     if ids.is_empty() {
         return Ok(Vec::new());

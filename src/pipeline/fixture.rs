@@ -90,7 +90,8 @@ pub(super) fn incoming(id: &str, kind: &str, time: DateTime<Utc>, data: Value) -
 
 pub(super) fn prepared(project: &Arc<Project>, incoming: Incoming) -> Prepared {
     let change = Change::read(&incoming.kind, &incoming.data).unwrap();
-    Prepared { incoming, project: project.clone(), change, own: false }
+    let since = incoming.time;
+    Prepared { incoming, project: project.clone(), change, own: false, since, client: None }
 }
 
 /// A database with the project in it.

@@ -12,11 +12,12 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::carry::{Carrier, Post};
+use super::live::Live;
 use super::pace::Pace;
 use super::strays::Strays;
 use crate::domain::catalogue::Integration;
 use crate::domain::dispatch::Owed;
-use crate::domain::id::IntegrationId;
+use crate::domain::id::{AutomationId, IntegrationId};
 use crate::mail::circuit::{Circuit, Permission};
 use crate::store::rows::DispatchRow;
 
@@ -155,6 +156,15 @@ impl Lanes {
         catalogue.integrations.get(&integration).is_none_or(|integration| integration.paused)
     }
 
+    /// Whether its automation is paused.
+    fn is_held_back(&self, row: &DispatchRow) -> bool {
+        let catalogue = self.0.post.live.current();
+        catalogue
+            .automations
+            .get(&AutomationId(row.automation_id))
+            .is_some_and(|automation| automation.paused)
+    }
+
     fn lane(&self, id: IntegrationId) -> Arc<Lane> {
         let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.entry(id).or_insert_with(|| Arc::new(Lane::new(id))).clone()
@@ -199,6 +209,13 @@ impl Lane {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the integration's rate lets one more mail go; `false` at a stop.
+    pub async fn turn(&self, live: &Live, stop: &CancellationToken) -> bool {
+        let catalogue = live.current();
+        let Some(rate) = catalogue.integrations.get(&self.id).and_then(|one| one.rate) else { return true };
+        stop.run_until_cancelled(self.pace.next(rate)).await.is_some()
     }
 
     /// The next dispatch for a carrier; `None` ends the carrier: nothing to do for [`IDLE`], or a stop.
@@ -252,7 +269,8 @@ impl Reservation {
         let lanes = self.lanes.as_ref().filter(|_| row.state == "pending")?;
         let id = IntegrationId(row.integration_id);
         let lane = lanes.lane(id);
-        if lane.queue().backlog || lane.circuit().is_open() || lanes.is_paused(id) {
+        if lane.queue().backlog || lane.circuit().is_open() || lanes.is_paused(id) || lanes.is_held_back(row)
+        {
             return None;
         }
         let Ok(place) = lane.places.clone().try_acquire_owned() else {
@@ -277,7 +295,6 @@ impl Drop for Reservation {
 mod tests {
     use super::super::fixture::{MAIN, at, store};
     use super::super::lease::Lease;
-    use super::super::live::Live;
     use super::super::reach::Reach;
     use super::super::settle::Settler;
     use super::*;

@@ -1,7 +1,7 @@
 //! The catalogue as the running process sees it: one snapshot in memory, read again when its revision in the
 //! database has risen. A change made anywhere is seen within [`POLL`], without a query for each event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,14 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
         };
         projects.insert(project.slug.clone(), Arc::new(project));
     }
-    let integrations = integrations.into_iter().map(|one| (one.id, Arc::new(one))).collect();
+    let paused: HashSet<ProjectId> =
+        projects.values().filter(|project| project.paused).map(|project| project.id).collect();
+    // Where the whole project is paused, each of its integrations is.
+    let integrations = integrations.into_iter().map(|mut one| {
+        one.paused |= paused.contains(&one.project_id);
+        (one.id, Arc::new(one))
+    });
+    let integrations = integrations.collect();
     let by_id = projects.values().map(|project| (project.id, project.clone())).collect();
     Ok(Catalogue { revision, projects, by_id, automations, integrations })
 }

@@ -5,12 +5,14 @@ pub mod accounts;
 mod attribute;
 pub mod carry;
 pub mod commit;
+pub mod dead_acts;
 pub mod dead_letters;
 pub mod decode;
 pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod explain;
 pub mod fetch;
 #[cfg(test)]
 mod fixture;
@@ -26,12 +28,19 @@ pub mod parcel;
 pub mod plan;
 pub mod planner;
 pub mod reach;
+pub mod rearm;
 pub mod refuse;
 pub mod render;
+mod replay;
+pub mod replies;
+pub mod sample;
 pub mod settle;
 mod slots;
 pub mod strays;
+mod throttle;
 mod write;
+
+use std::net::IpAddr;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,6 +60,8 @@ pub struct Submission {
     pub suspect: bool,
     /// A refused message that was moved back, proven by the MAC of its origin: a known identity is armed again.
     pub replay: bool,
+    /// The address of whoever asked on a public route, for throttles.
+    pub client: Option<IpAddr>,
     /// Answered once it is committed. Dropped unanswered, the message is handed over again later.
     pub answer: oneshot::Sender<Planned>,
 }
@@ -70,8 +81,13 @@ pub struct Unavailable;
 impl Intake {
     /// Plans one event and tells what became of it once that is committed.
     pub async fn submit(&self, payload: Payload) -> Result<Planned, Unavailable> {
+        self.submit_for(payload, None).await
+    }
+
+    /// The same for somebody at that address, on a public route.
+    pub async fn submit_for(&self, payload: Payload, client: Option<IpAddr>) -> Result<Planned, Unavailable> {
         let (answer, planned) = oneshot::channel();
-        let submission = Submission { payload, suspect: false, replay: false, answer };
+        let submission = Submission { payload, suspect: false, replay: false, client, answer };
         self.submit.send(submission).await.map_err(|_| Unavailable)?;
         planned.await.map_err(|_| Unavailable)
     }

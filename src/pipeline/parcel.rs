@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument::{Instrument as _, Instrumented};
 
 use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
 use crate::domain::dispatch::Owed;
+use crate::domain::keys::Keyring;
+use crate::mail::return_path;
 use crate::mail::templates::Rendered;
 use crate::mail::wire::{Envelope, Wire};
 
@@ -21,13 +24,23 @@ pub struct Parcel<'a> {
 
 /// Makes a mail ready for the wire.
 pub fn parcel<'a>(
+    keys: &Keyring,
     owed: &'a Owed,
     mail: &Rendered,
     (integration, server): (&'a Arc<Integration>, &'a SmtpServer),
     now: DateTime<Utc>,
 ) -> Result<Parcel<'a>, Box<dyn std::error::Error + Send + Sync>> {
-    let octets = render::octets(owed, mail, integration, now)?;
+    let octets = render::octets(owed, mail, (integration, keys), now)?;
     let sender: lettre::message::Mailbox = integration.sender.parse()?;
-    let envelope = Envelope::new(sender.email.as_ref(), &owed.recipient)?;
+    let return_path = integration.return_path.as_deref().map(|path| return_path::signed(keys, path, owed.id));
+    let sender = return_path.as_deref().unwrap_or(sender.email.as_ref());
+    let envelope = Envelope::new(sender, &owed.recipient)?;
     Ok(Parcel { owed, integration, server, envelope, wire: Wire::encode(&octets)? })
+}
+
+/// The sending in a span of its own, which names the publisher's trace if there is one.
+pub fn traced<F: Future>(owed: &Owed, sending: F) -> Instrumented<F> {
+    let traceparent = owed.traceparent.as_deref();
+    let span = tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent);
+    sending.instrument(span)
 }

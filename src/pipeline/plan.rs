@@ -13,6 +13,7 @@ use super::drafts::{Drafts, Prepared, Told};
 use super::entries::refusal_row;
 use super::identities::{fill_echoes, set_known_aside};
 use super::lanes::Reservation;
+use super::throttle::Throttles;
 use super::write::write;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::change::{Absence, Change};
@@ -87,6 +88,8 @@ pub async fn plan(
 
     let mut batch = Batch { given, own: Vec::new() };
     let mut drafts = Drafts::new(accounts, desk.now, StdRng::from_rng(&mut rand::rng()));
+    drafts.throttles =
+        Throttles::read(tx, desk, &drafts.accounts, order.iter().map(|at| (*at, &given[*at]))).await?;
     let mut told: HashMap<usize, Told> = HashMap::new();
     for place in order {
         #[cfg(test)]

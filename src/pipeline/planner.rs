@@ -18,12 +18,14 @@ use super::drafts::Prepared;
 use super::lanes::Lanes;
 use super::live::Live;
 use super::plan::{Desk, PlanError};
+use super::rearm::Rearm;
 use super::refuse::{Pause, Refused};
 use super::{Payload, Submission};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
+use crate::domain::id::{EventId, ProjectId};
 use crate::domain::keys::Keyring;
 use crate::store::{Fault, Store};
 
@@ -47,12 +49,15 @@ pub struct Planner {
     pub clock: Clock,
     /// `None` in a process that does not send.
     pub lanes: Option<Lanes>,
+    pub rearm: Rearm,
     pub submissions: Mutex<mpsc::Receiver<Submission>>,
 }
 
 /// A submission whose event was read.
 struct Job {
     prepared: Prepared,
+    /// Told again on purpose: what died of it is armed again.
+    replay: bool,
     answer: oneshot::Sender<Planned>,
 }
 
@@ -135,7 +140,7 @@ impl Planner {
 
     fn prepare(&self, catalogue: &Catalogue, submission: Submission) -> Result<Job, Box<Refused>> {
         let now = self.clock.now();
-        let answer = submission.answer;
+        let (answer, replay, client) = (submission.answer, submission.replay, submission.client);
         let incoming = match submission.payload {
             Payload::Event(incoming) => incoming,
             Payload::Undecodable(undecodable) => {
@@ -159,11 +164,20 @@ impl Planner {
             if incoming.time > now + MAX_AHEAD {
                 return Err(Refusal::invalid("time", "is more than 5 minutes ahead"));
             }
-            Ok((project, Change::read(&incoming.kind, &incoming.data)?))
+            let change = match project.event_types.get(&incoming.kind) {
+                Some(registered) => {
+                    registered.check(&incoming.data)?;
+                    Change::read_registered(&incoming.data)?
+                }
+                None => Change::read(&incoming.kind, &incoming.data)?,
+            };
+            Ok((project, change))
         };
         match read(&incoming) {
             Ok((project, change)) => {
-                Ok(Job { prepared: Prepared { incoming, project, change, own: false }, answer })
+                let since = if replay { now } else { incoming.time };
+                let prepared = Prepared { incoming, project, change, own: false, since, client };
+                Ok(Job { prepared, replay, answer })
             }
             Err(refusal) => Err(Box::new(Refused { incoming, refusal, answer })),
         }
@@ -261,6 +275,9 @@ impl Planner {
                     }
                 }
                 planned => {
+                    if let (true, Planned::Duplicate { event, .. }) = (job.replay, &planned) {
+                        self.arm_again(job.prepared.project.id, *event).await;
+                    }
                     count(&incoming.kind, outcome(&planned));
                     job.answer.send(planned).ok();
                 }
@@ -268,6 +285,18 @@ impl Planner {
         }
         self.refuse(refused).await;
         later
+    }
+
+    /// A replay is answered once it is committed.
+    async fn arm_again(&self, project: ProjectId, event: EventId) {
+        let mut pause = Pause::default();
+        while let Err(error) = self.rearm.replay_event(project, event).await {
+            if error.fault() == Fault::Data {
+                tracing::error!(error = &error as &dyn std::error::Error, "an event could not be replayed");
+                return;
+            }
+            pause.after(&error).await;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::link;
 use crate::domain::token::{Purpose, Token};
 use crate::mail::capture::CapturedMail;
 use crate::mail::message::{BuildError, Envelope, build};
+use crate::mail::return_path;
 use crate::mail::stored::{self, StoredError, Values};
 use crate::mail::templates::{
     AutoReplies, Brand, By, Content, Person, Reason, RenderError, Rendered, Template, render,
@@ -125,7 +126,7 @@ fn built_in(
         },
         link,
         expires_in: expires_in(owed),
-        forgot_link: FORGOT_PAGE.then_some(forgot.as_str()),
+        forgot_link: Some(&forgot),
         at: owed.event.time,
     };
     Ok(render(template, &content)?)
@@ -140,20 +141,18 @@ fn number_of(owed: &Owed, field: &str) -> Option<u32> {
     owed.event.data.get(field)?.as_u64()?.try_into().ok()
 }
 
-/// The page where a member asks for another mail is not there yet.
-const FORGOT_PAGE: bool = false;
-
 /// The mail of a dispatch, as octets.
 pub fn octets(
     owed: &Owed,
     mail: &Rendered,
-    integration: &Integration,
+    (integration, keys): (&Integration, &Keyring),
     now: DateTime<Utc>,
 ) -> Result<Vec<u8>, Unrenderable> {
+    let reply_path = integration.reply_path.as_deref().map(|path| return_path::signed(keys, path, owed.id));
     let from: Mailbox = integration.sender.parse().map_err(|_| Unrenderable::Sender)?;
     let envelope = Envelope {
         from: &from,
-        reply_to: integration.reply_to.as_deref(),
+        reply_to: reply_path.as_deref().or(integration.reply_to.as_deref()),
         to: &owed.recipient,
         message_id: &owed.message_id,
         date: now,

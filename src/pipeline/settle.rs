@@ -1,6 +1,7 @@
 //! Step 7: the outcome of many tries in one statement, as they come in while the last one commits. A carrier
 //! gets a receipt when its try is settled, and sends no further body on its connection before.
 
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,12 @@ use uuid::Uuid;
 
 use super::lanes::Held;
 use crate::domain::clock::Clock;
-use crate::domain::dispatch::{Attempt, Class, Settled};
+use crate::domain::dispatch::{Attempt, Class, DeadReason, Settled};
 use crate::store::rows::{AttemptRow, SettleRow};
 use crate::store::{Store, StoreError, db};
+
+/// The longest reply that is kept, in characters.
+const KEPT_REPLY: usize = 500;
 
 /// Tries settled in one statement.
 const BATCH: usize = 512;
@@ -182,4 +186,24 @@ fn count(done: &Done, clock: &Clock) {
     };
     let template: Arc<str> = done.held.owed.template.as_str().into();
     counter!("signalpost_dispatches_total", "template" => template, "state" => state).increment(1);
+}
+
+impl Ending {
+    pub(super) fn released(at: Option<DateTime<Utc>>) -> Self {
+        Self { settled: Settled::Released(at), attempt: None }
+    }
+
+    pub(super) fn sent(at: DateTime<Utc>, code: Option<u16>, reply: &str) -> Self {
+        let attempt = Attempt { at, class: Class::Accepted, code, reply: clip(reply) };
+        Self { settled: Settled::Sent, attempt: Some(attempt) }
+    }
+
+    pub(super) fn unrenderable(at: DateTime<Utc>, why: &(impl std::error::Error + ?Sized)) -> Self {
+        let attempt = Attempt { at, class: Class::Permanent, code: None, reply: clip(&why.to_string()) };
+        Self { settled: Settled::Dead(DeadReason::Unrenderable), attempt: Some(attempt) }
+    }
+}
+
+pub(super) fn clip(text: &str) -> String {
+    text.chars().take(KEPT_REPLY).collect()
 }

@@ -23,6 +23,17 @@ pub(super) struct Slot {
     stored: Option<(Uuid, Vec<Uuid>)>,
     /// The event of this batch that issues it, if any.
     issued_by: Option<usize>,
+    /// As it was read.
+    read: Option<ReadToken>,
+}
+
+/// A token as it was read, for an event that is replayed.
+pub(super) struct ReadToken {
+    pub(super) id: Uuid,
+    event: Uuid,
+    pub(super) is_live: bool,
+    pub(super) dispatches: Vec<Uuid>,
+    pub(super) payload: String,
 }
 
 /// Which tokens a change ends.
@@ -47,13 +58,20 @@ impl Accounts {
     pub(super) fn keep_slot(&mut self, token: StoredToken) {
         let Some(purpose) = Purpose::from_name(&token.purpose) else { return };
         let is_live = token.used_at.is_none() && token.ended_at.is_none();
-        let dispatches = serde_json::from_str(&token.dispatches).unwrap_or_default();
+        let dispatches: Vec<Uuid> = serde_json::from_str(&token.dispatches).unwrap_or_default();
+        let (id, event, payload) = (token.id, token.event_id, token.payload);
         let slot = Slot {
             requested_at: Some(token.requested_at),
-            stored: is_live.then_some((token.id, dispatches)),
+            stored: is_live.then(|| (id, dispatches.clone())),
             issued_by: None,
+            read: Some(ReadToken { id, event, is_live, dispatches, payload }),
         };
         self.slots.insert(((ProjectId(token.project_id), token.member_id), purpose, token.scope), slot);
+    }
+
+    /// The token that an event issued, whatever became of it.
+    pub(super) fn token_of(&self, key: &SlotKey, event: Uuid) -> Option<&ReadToken> {
+        self.slots.get(key)?.read.as_ref().filter(|read| read.event == event)
     }
 
     /// Ends tokens of the member by a change of that time, and takes away the mails that carry them.

@@ -39,6 +39,7 @@ pub(super) async fn write(
         places.iter().map(|place| (*place, EventId::new_at(desk.now))).collect();
     write_accounts(tx, desk, &drafts.accounts).await?;
     write_tokens(tx, desk, batch, drafts, &ids).await?;
+    drafts.throttles.write(tx).await?;
 
     let mut dispatches: HashMap<usize, Vec<DispatchId>> = HashMap::new();
     let mut rows = Vec::with_capacity(drafts.mails.len());

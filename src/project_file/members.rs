@@ -23,7 +23,7 @@ impl MemberEntry {
     pub(super) fn read(mut fields: Fields<'_>) -> Option<Self> {
         let taken = fields.rest(&FIELDS);
         let place = fields.place.clone();
-        if !taken.contains_key("username") {
+        if !taken.contains_key("username") && !taken.contains_key("email") {
             fields.wrong("username", "is missing");
         }
         let profile = match Change::read("account.created", &Value::Object(taken)) {
@@ -37,13 +37,18 @@ impl MemberEntry {
             }
         };
         fields.end();
-        let profile = profile.filter(|profile| profile.username.is_some())?;
+        let profile = profile.filter(|one| one.username.is_some() || one.email.is_some())?;
         Some(Self { place, profile })
     }
 
-    /// What it is found by.
+    /// What it is found by: without a username the address stands for it, as it does in an event.
     pub(super) fn key(&self) -> String {
-        self.profile.username.as_deref().map(fold).unwrap_or_default()
+        fold(&self.username())
+    }
+
+    fn username(&self) -> String {
+        let address = || self.profile.email.as_ref().map(ToString::to_string);
+        self.profile.username.clone().or_else(address).unwrap_or_default()
     }
 
     /// The member as it shall be.
@@ -83,7 +88,7 @@ impl MemberEntry {
         let mut member = stored.cloned().unwrap_or_else(|| Member {
             project_id: planning.project,
             id: format!("mem_{}", id::new_at(now).simple()),
-            username: profile.username.clone().unwrap_or_default(),
+            username: self.username(),
             email: profile.email.as_ref().map(ToString::to_string).unwrap_or_default(),
             first_name: None,
             last_name: None,

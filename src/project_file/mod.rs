@@ -9,10 +9,15 @@
 //! Must not know who calls it.
 
 mod automations;
+mod event_types;
+mod export;
+mod exported_automation;
 mod fields;
 mod integrations;
 mod members;
+mod places;
 mod plan;
+mod prune;
 mod read;
 
 use std::collections::BTreeMap;
@@ -20,6 +25,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+pub use export::{ExportError, export};
 pub use fields::Problem;
 use plan::{Plan, Stored};
 use read::ProjectFile;
@@ -46,10 +52,19 @@ pub struct Applying<'a> {
     pub environment: &'a BTreeMap<String, String>,
 }
 
+/// How a file is applied.
+#[derive(Clone, Copy, Default)]
+pub struct Options {
+    /// Only tell what would change.
+    pub dry_run: bool,
+    /// Take away what the file omits; members never.
+    pub prune: bool,
+}
+
 /// What became of a record of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// `project`, `integration`, `automation` or `member`.
+    /// `project`, `integration`, `automation`, `event-type` or `member`.
     pub kind: &'static str,
     pub name: String,
     pub verdict: Verdict,
@@ -61,7 +76,7 @@ pub enum Verdict {
     /// These of its fields.
     Changed(Vec<&'static str>),
     Unchanged,
-    /// A built-in automation that one of the file stands in for.
+    /// A built-in automation that one of the file stands in for, or something that the file omits.
     Retired,
 }
 
@@ -87,25 +102,25 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
-/// Makes the project what the file says, or with `dry_run` only tells what would change.
-pub async fn apply(applying: &Applying<'_>, text: &str, dry_run: bool) -> Result<Vec<Change>, ApplyError> {
+/// Makes the project what the file says, and tells what changed.
+pub async fn apply(applying: &Applying<'_>, text: &str, options: Options) -> Result<Vec<Change>, ApplyError> {
     let problems = fields::Problems::default();
     let variable = |name: &str| applying.environment.get(name).cloned();
     let Some(file) = ProjectFile::read(text, &variable, &problems) else {
-        return Err(ApplyError::Wrong(problems.take()));
+        return Err(ApplyError::Wrong(problems.take(text)));
     };
     let mut tx = applying.store.begin().await?;
     // First of all: two of these at once wait here for each other.
     db!(tx, catalogue::raise_revision())?;
     let stored = stored(&mut tx, &file).await?;
-    let plan = plan::plan(applying, &file, &stored, &problems);
-    let problems = problems.take();
+    let plan = plan::plan(applying, (&file, options.prune), &stored, &problems);
+    let problems = problems.take(text);
     if !problems.is_empty() {
         tx.rollback().await?;
         return Err(ApplyError::Wrong(problems));
     }
     let is_idle = plan.changes.iter().all(|change| change.verdict == Verdict::Unchanged);
-    if dry_run || is_idle {
+    if options.dry_run || is_idle {
         tx.rollback().await?;
         return Ok(plan.changes);
     }
@@ -122,7 +137,7 @@ pub async fn ensure_default(applying: &Applying<'_>) -> Result<Vec<Change>, Appl
     if found.is_some() {
         return Ok(Vec::new());
     }
-    apply(applying, DEFAULT, false).await
+    apply(applying, DEFAULT, Options::default()).await
 }
 
 async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
@@ -146,6 +161,7 @@ async fn stored(tx: &mut Tx, file: &ProjectFile) -> Result<Stored, StoreError> {
             .filter(|(of, _)| *of == project.id)
             .map(|(_, one)| one)
             .collect(),
+        event_types: db!(tx, event_types::list(project.id, "", i64::MAX))?,
         members: db!(tx, members::lock(&keys))?,
         project: Some((project, settings)),
     })
@@ -174,6 +190,15 @@ async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), Store
     }
     for automation in &plan.automations {
         db!(tx, automations::put(project, automation, now))?;
+    }
+    for integration in &plan.retired_integrations {
+        db!(tx, integrations::retire(project, *integration, now))?;
+    }
+    for one in &plan.event_types {
+        db!(tx, event_types::put(project, (&one.kind, &one.schema.to_string()), now))?;
+    }
+    for kind in &plan.deleted_types {
+        db!(tx, event_types::delete(project, kind))?;
     }
     let rows = plan.members.iter().map(MemberRow::of);
     let rows = rows.collect::<Vec<_>>();

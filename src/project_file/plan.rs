@@ -3,16 +3,20 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use super::fields::Problems;
 use super::read::ProjectFile;
 use super::{Applying, Change, Verdict, automations, members};
-use crate::domain::catalogue::{Automation, BUILT_IN, Integration, Settings};
+use crate::domain::catalogue::{self, Automation, BUILT_IN, Integration, Settings};
+use crate::domain::event_type::EventType;
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
 use crate::domain::integration::changed;
 use crate::domain::link;
 use crate::domain::member::Member;
 use crate::domain::project;
-use crate::store::shown::ProjectRow;
+use crate::mail::stored::{self, Purposes};
+use crate::store::shown::{EventTypeRow, ProjectRow};
 
 /// What there is of the project, and of the members that the file names.
 #[derive(Default)]
@@ -20,6 +24,7 @@ pub(super) struct Stored {
     pub(super) project: Option<(ProjectRow, Settings)>,
     pub(super) integrations: Vec<Integration>,
     pub(super) automations: Vec<Automation>,
+    pub(super) event_types: Vec<EventTypeRow>,
     pub(super) members: Vec<Member>,
 }
 
@@ -30,10 +35,15 @@ pub(super) struct Plan {
     pub(super) automations: Vec<Automation>,
     /// Built-in automations that one of the file stands in for.
     pub(super) retired: Vec<AutomationId>,
+    pub(super) retired_integrations: Vec<IntegrationId>,
+    pub(super) event_types: Vec<EventType>,
+    pub(super) deleted_types: Vec<String>,
     pub(super) members: Vec<Member>,
     pub(super) changes: Vec<Change>,
     /// Name and event of every automation as it will be.
-    standing: Vec<(String, String)>,
+    pub(super) standing: Vec<(String, String)>,
+    /// Stored automations that an entry of the file goes on with.
+    pub(super) kept: HashSet<AutomationId>,
 }
 
 /// What the parts of a plan need of the whole.
@@ -41,14 +51,25 @@ pub(super) struct Planning<'a> {
     pub(super) applying: &'a Applying<'a>,
     pub(super) project: ProjectId,
     pub(super) link_hosts: Vec<String>,
-    problems: &'a Problems,
+    /// Types that are registered, or are by the file.
+    event_types: Vec<String>,
+    pub(super) problems: &'a Problems,
     /// By name; `None` for one of the file that is wrong.
-    integrations: Vec<(String, Option<IntegrationId>)>,
+    pub(super) integrations: Vec<(String, Option<IntegrationId>)>,
 }
 
 impl Planning<'_> {
     pub(super) fn wrong(&self, place: &str, field: &str, what: impl Into<String>) {
         self.problems.add(&format!("{place}.{field}"), what);
+    }
+
+    /// Within the text of a field.
+    pub(super) fn wrong_at(&self, place: &str, field: &str, what: &str, at: Option<(usize, usize)>) {
+        self.problems.add_at(&format!("{place}.{field}"), what, at);
+    }
+
+    pub(super) fn is_registered(&self, kind: &str) -> bool {
+        self.event_types.iter().any(|one| one == kind)
     }
 
     /// The integration of that name. Of one that is in the file and wrong, only its own problem is told.
@@ -61,10 +82,16 @@ impl Planning<'_> {
     }
 }
 
+/// The event types that the project has, or gets.
+fn registered(file: &ProjectFile, stored: &Stored) -> Vec<String> {
+    let named = file.event_types.iter().map(|entry| entry.name.clone());
+    stored.event_types.iter().map(|one| one.kind.clone()).chain(named).collect()
+}
+
 /// Compares; whatever is wrong is added to the problems.
 pub(super) fn plan(
     applying: &Applying<'_>,
-    file: &ProjectFile,
+    (file, prune): (&ProjectFile, bool),
     stored: &Stored,
     problems: &Problems,
 ) -> Plan {
@@ -79,13 +106,23 @@ pub(super) fn plan(
         integrations: Vec::new(),
         automations: Vec::new(),
         retired: Vec::new(),
+        retired_integrations: Vec::new(),
+        event_types: Vec::new(),
+        deleted_types: Vec::new(),
         members: Vec::new(),
         changes: vec![change],
         standing: Vec::new(),
+        kept: HashSet::new(),
     };
-    let mut planning = Planning { applying, project: id, link_hosts, problems, integrations: Vec::new() };
+    let event_types = registered(file, stored);
+    let mut planning =
+        Planning { applying, project: id, link_hosts, event_types, problems, integrations: Vec::new() };
     plan.add_integrations(&mut planning, file, stored);
     plan.add_automations(&planning, file, stored);
+    plan.add_event_types(file, stored);
+    if prune {
+        plan.prune(&planning, (file, settings.builtin_automations), stored);
+    }
     if settings.builtin_automations {
         plan.add_built_in(&planning);
     }
@@ -135,7 +172,7 @@ fn verdict(changed: Option<Vec<&'static str>>) -> Verdict {
 }
 
 impl Plan {
-    fn tell(&mut self, kind: &'static str, name: &str, changed: Option<Vec<&'static str>>) {
+    pub(super) fn tell(&mut self, kind: &'static str, name: &str, changed: Option<Vec<&'static str>>) {
         self.changes.push(Change { kind, name: name.to_owned(), verdict: verdict(changed) });
     }
 
@@ -156,14 +193,14 @@ impl Plan {
     }
 
     fn add_automations(&mut self, planning: &Planning<'_>, file: &ProjectFile, stored: &Stored) {
-        let mut taken = HashSet::new();
+        let mut taken = std::mem::take(&mut self.kept);
         for entry in &file.automations {
             let by_name = stored.automations.iter().find(|old| old.name == entry.name);
             // One that stands in for a built-in one goes on under its id.
             let old = by_name.or_else(|| replaced(entry.event.as_deref()?, file, stored));
             let old = old.filter(|old| taken.insert(old.id));
             let Some(new) = entry.over(planning, old) else { continue };
-            let changed = old.map(|old| automations::changed(old, &new));
+            let changed = old.map(|old| catalogue::changed(old, &new));
             self.tell("automation", &new.name, changed.clone());
             self.standing.push((new.name.clone(), new.event_type.clone()));
             // Writing raises the version, so only what differs is written.
@@ -181,6 +218,22 @@ impl Plan {
         }
         let others = stored.automations.iter().filter(|old| !taken.contains(&old.id));
         self.standing.extend(others.map(|old| (old.name.clone(), old.event_type.clone())));
+        self.kept = taken;
+    }
+
+    fn add_event_types(&mut self, file: &ProjectFile, stored: &Stored) {
+        for entry in &file.event_types {
+            let Some(new) = &entry.checked else { continue };
+            let old = stored.event_types.iter().find(|old| old.kind == entry.name);
+            let same = |old: &EventTypeRow| {
+                serde_json::from_str(&old.schema).is_ok_and(|old: Value| old == new.schema)
+            };
+            let changed = old.map(|old| if same(old) { Vec::new() } else { vec!["schema"] });
+            self.tell("event-type", &entry.name, changed.clone());
+            if changed.is_none_or(|fields| !fields.is_empty()) {
+                self.event_types.push(new.clone());
+            }
+        }
     }
 
     fn add_built_in(&mut self, planning: &Planning<'_>) {
@@ -210,6 +263,17 @@ impl Plan {
             self.retired.contains(&old.id) || entry.is_some_and(automations::AutomationEntry::has_link)
         };
         for old in stored.automations.iter().filter(|old| !is_relinked(old)) {
+            let is_rewritten = self.automations.iter().any(|new| new.id == old.id);
+            let purposes = Purposes {
+                event_type: &old.event_type,
+                token: old.token.is_some(),
+                link_hosts: &planning.link_hosts,
+            };
+            let faults = old.texts.iter().filter(|_| !is_rewritten);
+            if let Some((field, wrong)) = faults.flat_map(|text| stored::check(text, &purposes)).next() {
+                let what = format!("the stored {field} of `{}` {}", old.name, wrong.what);
+                planning.problems.add("project.link_hosts", what);
+            }
             let Some(Err(what)) = old.link.as_ref().map(|link| link::check(link, &planning.link_hosts))
             else {
                 continue;

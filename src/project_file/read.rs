@@ -3,6 +3,7 @@
 use toml::Table;
 
 use super::automations::AutomationEntry;
+use super::event_types::EventTypeEntry;
 use super::fields::{Fields, Problems};
 use super::integrations::IntegrationEntry;
 use super::members::MemberEntry;
@@ -21,6 +22,7 @@ pub(super) struct ProjectFile {
     pub(super) settings: SettingsWish,
     pub(super) integrations: Vec<IntegrationEntry>,
     pub(super) automations: Vec<AutomationEntry>,
+    pub(super) event_types: Vec<EventTypeEntry>,
     pub(super) members: Vec<MemberEntry>,
 }
 
@@ -51,10 +53,11 @@ impl ProjectFile {
         file.integrations = integrations.filter_map(|one| IntegrationEntry::read(one, variable)).collect();
         file.automations = top.tables("automations").into_iter().filter_map(AutomationEntry::read).collect();
         file.members = top.tables("members").into_iter().filter_map(MemberEntry::read).collect();
-        top.unsupported(&["event_types"]);
+        file.event_types = top.tables("event_types").into_iter().filter_map(EventTypeEntry::read).collect();
         top.end();
         once_each(problems, file.integrations.iter().map(|one| (&one.place, "name", one.name.clone())));
         once_each(problems, file.automations.iter().map(|one| (&one.place, "name", one.name.clone())));
+        once_each(problems, file.event_types.iter().map(|one| (&one.place, "type", one.name.clone())));
         once_each(problems, file.members.iter().map(|one| (&one.place, "username", one.key())));
         Some(file)
     }

@@ -77,7 +77,7 @@ impl Place {
     }
 
     async fn apply(&self, text: &str, dry_run: bool) -> Result<Vec<String>, Vec<Problem>> {
-        match apply(&self.applying(), text, dry_run).await {
+        match apply(&self.applying(), text, Options { dry_run, prune: false }).await {
             Ok(changes) => Ok(changes.iter().map(ToString::to_string).collect()),
             Err(ApplyError::Wrong(problems)) => Err(problems),
             Err(error) => panic!("{error:?}"),
@@ -355,7 +355,7 @@ async fn a_link_goes_to_the_public_host_if_the_project_names_none() {
 }
 
 /// What is put in the place of what, and the place that is named.
-const WRONG: [(&str, &str, &str); 52] = [
+const WRONG: [(&str, &str, &str); 59] = [
     ("[project]", "[project", "line 2"),
     ("slug = \"acme\"", "", "project.slug"),
     ("slug = \"acme\"", "slug = \"Acme\"", "project.slug"),
@@ -403,7 +403,32 @@ const WRONG: [(&str, &str, &str); 52] = [
     ("event = \"account.password-reset-requested\"", "", "automations[0].event"),
     ("integration = \"main\"", "integration = \"other\"", "automations[0].integration"),
     ("template = \"reset-password-confirm\"", "template = \"welcome\"", "automations[0].template"),
-    ("template = \"reset-password-confirm\"", "condition = \"true\"", "automations[0].condition"),
+    (
+        "template = \"reset-password-confirm\"",
+        "template = \"change-password\"\ncondition = \"member.nobody\"",
+        "automations[0].condition",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "subject = \"x\"\nbody = \"{{ tokn }}\"",
+        "automations[0].body",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "subject = \"{{ token }}\"\nbody = \"{{ token }}\"",
+        "automations[0].subject",
+    ),
+    ("template = \"reset-password-confirm\"", "subject = \"x\"", "automations[0].body"),
+    (
+        "template = \"reset-password-confirm\"",
+        "texts = [{ subject = \"x\", body = \"{{ token }}\" }, { locale = \"d\", subject = \"x\", body = \"x\" }]",
+        "automations[0].texts[1].locale",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "template = \"reset-password-confirm\"\nsubject = \"x\"\nbody = \"{{ token }}\"",
+        "automations[0].template",
+    ),
     ("https://app.acme.example/reset", "http://app.acme.example/reset", "automations[0].link"),
     ("https://app.acme.example/reset", "https://evil.example/reset", "automations[0].link"),
     ("{{ token }}", "7", "automations[0].link"),
@@ -412,10 +437,16 @@ const WRONG: [(&str, &str, &str); 52] = [
     ("lifetime = \"30m\"", "lifetime = \"13h\"", "automations[0].token.lifetime"),
     ("lifetime = \"30m\"", "lifetime = 30", "automations[0].token.lifetime"),
     ("max_age = \"2h\"", "max_age = \"1s\"", "automations[0].max_age"),
-    ("username = \"elon\"", "", "members[0].username"),
+    ("username = \"elon\"\nemail = \"elon@example.com\"", "", "members[0].username"),
     ("elon@example.com", "elon@", "members[0].email"),
     ("first_name = \"Elon\"", "password = \"hunter2\"", "members[0].password"),
-    ("first_name = \"Elon\"", "[[event_types]]\ntype = \"a.b\"", "event_types"),
+    ("first_name = \"Elon\"", "[[event_types]]\ntype = \"a.b\"", "event_types[0].schema"),
+    ("first_name = \"Elon\"", "[[event_types]]\ntype = \"account.x\"\nschema = {}", "event_types[0].type"),
+    (
+        "first_name = \"Elon\"",
+        "[[event_types]]\ntype = \"a.b\"\nschema = { type = \"x\" }",
+        "event_types[0].schema",
+    ),
 ];
 
 #[tokio::test]
@@ -448,9 +479,6 @@ async fn all_that_is_wrong_is_told_at_once() {
         "integrations[1].name",
         "automations[0].event",
         "automations[0].integration",
-        "automations[0].template",
-        "automations[0].subject",
-        "automations[0].body",
         "members[0].username",
         "other",
     ] {
@@ -465,4 +493,88 @@ async fn a_notice_carries_neither_token_nor_link() {
     let problems = place.apply(&text, false).await.unwrap_err();
     let places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
     assert_eq!(places, ["automations[0].token", "automations[0].link"]);
+}
+
+const MORE: &str = r##"
+[[integrations]]
+name = "second"
+kind = "capture"
+from = "second@acme.example"
+rate = "50/s"
+return_path = "bounces@acme.example"
+reply_path = "replies@acme.example"
+
+[[event_types]]
+type = "billing.card-expiring"
+schema = { type = "object", required = ["member", "last4"] }
+
+[[event_types]]
+type = "billing.paid"
+schema = '{"enum": [null, 1]}'
+
+[[members]]
+email = "nobody@example.com"
+"##;
+
+impl Place {
+    async fn prune(&self, text: &str) -> Vec<String> {
+        let options = Options { dry_run: false, prune: true };
+        let changes = apply(&self.applying(), text, options).await.unwrap_or_else(|_| panic!("{text}"));
+        changes.iter().filter(|one| one.verdict != Verdict::Unchanged).map(ToString::to_string).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_is_exported_applies_to_the_same_and_holds_no_secret() {
+    let place = Place::new().await;
+    place.apply(&format!("{ACME}{MORE}"), false).await.unwrap();
+    let exported = export(&place.store, "acme").await.unwrap();
+    assert!(!exported.contains("p@ss") && !exported.contains("p%40ss"), "{exported}");
+    let again = place.apply(&exported, false).await.unwrap_or_else(|wrong| panic!("{wrong:?}\n{exported}"));
+    assert!(again.iter().all(|line| line.ends_with(": unchanged")), "{again:?}\n{exported}");
+    assert_eq!(export(&place.store, "acme").await.unwrap(), exported);
+    for part in ["builtin_automations", "rate = \"50/s\"", "billing.card-expiring", "nobody@example.com"] {
+        assert!(exported.contains(part), "{part} in {exported}");
+    }
+    assert!(matches!(export(&place.store, "gone").await, Err(ExportError::NoProject)));
+}
+
+#[tokio::test]
+async fn an_export_makes_the_same_project_elsewhere_once_it_has_its_passwords() {
+    let here = Place::new().await;
+    here.apply(&format!("{ACME}{MORE}"), false).await.unwrap();
+    let exported = export(&here.store, "acme").await.unwrap();
+    let there = Place::new().await;
+    let problems = there.apply(&exported, false).await.unwrap_err();
+    assert!(problems.iter().all(|problem| problem.place == "integrations[0].url"), "{problems:?}");
+    let with = exported.replace("smtp://user@", "smtp://user:${SMTP_PASSWORD}@");
+    there.apply(&with, false).await.unwrap();
+    assert_eq!(export(&there.store, "acme").await.unwrap(), exported);
+}
+
+#[tokio::test]
+async fn pruning_takes_away_what_the_file_omits_but_no_member_and_no_built_in_automation() {
+    let place = Place::new().await;
+    place.apply(&format!("{ACME}{MORE}"), false).await.unwrap();
+    let own = "[[automations]]\nname = 'Mine'\nevent = 'account.password-changed'\nintegration = 'second'\n\
+               template = 'change-password'\n";
+    place.apply(&format!("{ACME}{MORE}{own}"), false).await.unwrap();
+    let bare = "[project]\nslug = 'acme'\n[[integrations]]\nname = 'fresh'\nkind = 'capture'\n\
+                from = 'fresh@acme.example'\n";
+    let changed = place.prune(bare).await;
+    for line in [
+        "integration fresh: created",
+        "integration main: retired",
+        "integration second: retired",
+        "automation Mine: retired",
+        "automation \"Our reset\": retired",
+        "automation \"Reset password\": created",
+        "event-type billing.card-expiring: retired",
+    ] {
+        assert!(changed.contains(&line.to_owned()), "{line} in {changed:?}");
+    }
+    assert!(place.prune(bare).await.is_empty(), "the second time nothing is left to do");
+    let exported = export(&place.store, "acme").await.unwrap();
+    assert!(exported.contains("elon@example.com") && exported.contains("Password changed"), "{exported}");
+    assert!(!exported.contains("second") && !exported.contains("billing"), "{exported}");
 }

@@ -37,3 +37,17 @@ pub async fn delete_before(c: &mut Connection, cutoff: DateTime<Utc>) -> Result<
     sqlx::query::<Db>("delete from captures where captured_at < $1").bind(cutoff).execute(c).await?;
     Ok(())
 }
+
+/// The sealed mails of all projects after an id.
+pub async fn sealed_after(c: &mut Connection, after: Uuid, limit: i64) -> Result<Vec<StoredCapture>, StoreError> {
+    let sql = "select dispatch_id, captured_at, sealed from captures where dispatch_id > $1 \
+               order by dispatch_id limit $2";
+    Ok(sqlx::query_as::<Db, StoredCapture>(sql).bind(after).bind(limit).fetch_all(c).await?)
+}
+
+/// Puts the same mail, sealed with another key, in the place of what is stored.
+pub async fn reseal(c: &mut Connection, dispatch: Uuid, (old, new): (&[u8], &[u8])) -> Result<(), StoreError> {
+    let sql = "update captures set sealed = $3 where dispatch_id = $1 and sealed = $2";
+    sqlx::query::<Db>(sql).bind(dispatch).bind(old).bind(new).execute(c).await?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
 use crate::store::rows::{DispatchRow, MemberId, json};
-use crate::store::shown::{StoredAttempt, StoredAttemptOf, StoredDispatch};
+use crate::store::shown::{StoredBounce, StoredAttempt, StoredAttemptOf, StoredDispatch};
 
 /// Writes what is owed.
 pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {
@@ -99,25 +99,38 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
     Ok(())
 }
 
+/// Notes that a mail came back: the first time counts.
+pub async fn bounced(c: &mut Connection, project: Uuid, id: Uuid, bounce: &StoredBounce) -> Result<bool, StoreError> {
+    let sql = "update dispatches set bounced_at = $3, bounce_status = $4, bounce_diagnostic = $5
+               where project_id = $1 and id = $2 and bounced_at is null";
+    let query = sqlx::query::<Db>(sql).bind(project).bind(id).bind(bounce.at).bind(bounce.status.as_deref());
+    Ok(query.bind(bounce.diagnostic.as_deref()).execute(c).await?.rows_affected() > 0)
+}
+
 const SHOWN: &str = "select id, event_id, automation_id, template, recipient, \
      case when state = 'pending' and holder is not null then 'sending' else state end as state, \
-     reason, message_id, due_at, sent_at, bounced_at, first_at, first_class, first_code, first_reply from dispatches";
+     reason, message_id, due_at, sent_at, bounced_at, bounce_status, bounce_diagnostic, first_at, first_class, first_code, first_reply from dispatches";
 
 pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<StoredDispatch>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id = $2"));
     Ok(sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(id).fetch_optional(c).await?)
 }
 
-/// The newest dispatches of a project before an id.
+/// The newest dispatches of a project before an id, in a state and with a reason if one is wanted.
 pub async fn list(
     c: &mut Connection,
     project: Uuid,
-    before: Option<Uuid>,
-    limit: i64,
+    (state, reason): (Option<&str>, Option<&str>),
+    (before, limit): (Option<Uuid>, i64),
 ) -> Result<Vec<StoredDispatch>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id < $2 order by id desc limit $3"));
+    let sql = sqlx::AssertSqlSafe(format!(
+        "{SHOWN} where project_id = $1 and id < $2 \
+           and (cast($3 as text) is null or $3 = case when state = 'pending' and holder is not null then 'sending' \
+             else state end) \
+           and (cast($4 as text) is null or reason = $4) order by id desc limit $5"
+    ));
     let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));
-    Ok(query.bind(limit).fetch_all(c).await?)
+    Ok(query.bind(state).bind(reason).bind(limit).fetch_all(c).await?)
 }
 
 /// The tries after the first, in order.

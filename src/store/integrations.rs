@@ -126,3 +126,16 @@ pub async fn retire(
     sqlx::query::<Db>(sql).bind(project).bind(id).bind(now).execute(c).await?;
     Ok(())
 }
+
+/// Puts the same password, sealed with another key, in the place of what is stored.
+pub async fn reseal(
+    c: &mut Connection,
+    project: ProjectId,
+    id: IntegrationId,
+    (old, new): (&[u8], &[u8]),
+) -> Result<(), StoreError> {
+    let sql = "update integrations set sealed_password = $4 \
+               where project_id = $1 and id = $2 and sealed_password = $3";
+    sqlx::query::<Db>(sql).bind(project).bind(id).bind(old).bind(new).execute(c).await?;
+    Ok(())
+}

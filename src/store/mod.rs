@@ -42,10 +42,16 @@ macro_rules! query_files {
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "operators.rs"]
+        pub mod operators;
         #[path = "pauses.rs"]
         pub mod pauses;
+        #[path = "rearm.rs"]
+        pub mod rearm;
         #[path = "suspects.rs"]
         pub mod suspects;
+        #[path = "throttles.rs"]
+        pub mod throttles;
         #[path = "tokens.rs"]
         pub mod tokens;
         #[path = "work.rs"]
@@ -55,6 +61,7 @@ macro_rules! query_files {
     };
 }
 
+mod armed;
 pub mod edition;
 mod error;
 pub mod listen;

@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+pub use super::armed::{AgainRow, DeadRow, StateRow, ThrottleRow, hex};
 use crate::domain::address::fold;
 use crate::domain::dispatch::Attempt;
 use crate::domain::id::ProjectId;

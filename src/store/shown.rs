@@ -54,10 +54,29 @@ pub struct StoredDispatch {
     pub due_at: DateTime<Utc>,
     pub sent_at: Option<DateTime<Utc>>,
     pub bounced_at: Option<DateTime<Utc>>,
+    pub bounce_status: Option<String>,
+    pub bounce_diagnostic: Option<String>,
     pub first_at: Option<DateTime<Utc>>,
     pub first_class: Option<String>,
     pub first_code: Option<i32>,
     pub first_reply: Option<String>,
+}
+
+/// That a mail came back, as its report says (RFC 3464).
+pub struct StoredBounce {
+    pub at: DateTime<Utc>,
+    pub status: Option<String>,
+    pub diagnostic: Option<String>,
+}
+
+/// What a reply is about.
+#[derive(sqlx::FromRow, Clone)]
+pub struct AnsweredDispatch {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub integration_id: Uuid,
+    pub member_id: String,
+    pub message_id: String,
 }
 
 /// A try after the first, as shown.
@@ -86,6 +105,16 @@ pub struct StoredKey {
     pub scopes: String,
     pub created_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Who may use the console, as shown.
+#[derive(sqlx::FromRow, Clone)]
+pub struct StoredOperator {
+    pub id: Uuid,
+    pub email: String,
+    /// `owner`, `editor` or `viewer`.
+    pub role: String,
+    pub created_at: DateTime<Utc>,
 }
 
 /// A captured mail; `sealed` opens only with the key and its dispatch's id.
@@ -150,6 +179,8 @@ pub struct DeadEvent {
     pub received_at: DateTime<Utc>,
     pub data: String,
     pub traceparent: Option<String>,
+    /// Of an earlier death.
+    pub had_copy: bool,
 }
 
 /// What is wanted of the dead dispatches of a project.

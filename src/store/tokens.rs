@@ -101,3 +101,13 @@ pub async fn use_up(
     let query = sqlx::query_as::<Db, StoredToken>(sql).bind(project).bind(id).bind(purpose).bind(now);
     Ok(query.fetch_optional(c).await?)
 }
+
+/// How many tokens that are still good each key has made, and until when the last of them is.
+pub async fn good_by_key(
+    c: &mut Connection,
+    now: DateTime<Utc>,
+) -> Result<Vec<(String, i64, DateTime<Utc>)>, StoreError> {
+    let sql = "select key_id, count(*), max(expires_at) from tokens \
+               where used_at is null and ended_at is null and expires_at > $1 group by key_id order by key_id";
+    Ok(sqlx::query_as::<Db, (String, i64, DateTime<Utc>)>(sql).bind(now).fetch_all(c).await?)
+}

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
 use crate::store::rows::{AttemptRow, ClaimedRow, SettleRow, Slots, json};
+use crate::store::shown::AnsweredDispatch;
 
 /// The integrations that have something to fetch now or later: one step in the small index for each.
 pub async fn waiting_integrations(c: &mut Connection) -> Result<Vec<Uuid>, StoreError> {
@@ -21,13 +22,14 @@ pub async fn waiting_integrations(c: &mut Connection) -> Result<Vec<Uuid>, Store
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).fetch_all(c).await?)
 }
 
-/// Takes due dispatches into this worker's hands, at most so many of each integration. SQLite, which has no lateral
+/// Takes due dispatches into this worker's hands, at most so many of each integration and none of the paused
+/// automations. SQLite, which has no lateral
 /// join, takes one integration at a time.
 pub async fn claim(
     c: &mut Connection,
     slots: &[Slots],
     worker: i64,
-    now: DateTime<Utc>,
+    (now, paused): (DateTime<Utc>, &[Uuid]),
 ) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
         "-- store.work.claim
@@ -35,16 +37,20 @@ pub async fn claim(
          picked as materialized (
            select d.id from wanted w cross join lateral (
              select id from dispatches where integration_id = w.integration and state = 'pending' and holder is null
-               and due_at <= $3 order by due_at limit w.slots for update skip locked) d)
+               and due_at <= $3
+               and automation_id <> all(array(select value::uuid from json_array_elements_text($4::text::json)))
+               order by due_at limit w.slots for update skip locked) d)
          update dispatches d set holder = $2 from picked where d.id = picked.id returning d.id",
         "-- store.work.claim
          update dispatches set holder = $2 where id in (
            select id from dispatches where integration_id = (select unhex(value ->> 'integration') from json_each($1))
              and state = 'pending' and holder is null and due_at <= $3
+             and automation_id not in (select unhex(value) from json_each($4))
            order by due_at limit (select value ->> 'slots' from json_each($1)))
          returning id",
     );
     let query = sqlx::query_scalar::<Db, Uuid>(SQL).bind(json(slots)).bind(worker).bind(now);
+    let query = query.bind(rows::ids(paused));
     Ok(query.fetch_all(c).await?)
 }
 
@@ -141,6 +147,12 @@ pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<b
     let sql = "select count(*) from dispatches where id = $1 and holder is not distinct from $2 \
                and state = 'pending' and cancel_reason is null";
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
+}
+
+/// The dispatch that a reply names, of whichever project.
+pub async fn answered(c: &mut Connection, id: Uuid) -> Result<Option<AnsweredDispatch>, StoreError> {
+    let sql = "select id, project_id, integration_id, member_id, message_id from dispatches where id = $1";
+    Ok(sqlx::query_as::<Db, AnsweredDispatch>(sql).bind(id).fetch_optional(c).await?)
 }
 
 /// Gives back some of what a worker holds; returns which it did hold. Waits for a transaction that is about to

@@ -140,6 +140,7 @@ impl Upkeep {
     async fn sweep(&self) -> Result<(), StoreError> {
         let mut c = self.store.write().await?;
         db!(c, work::expire(self.clock.now()))?;
+        db!(c, throttles::delete_ended(self.clock.now()))?;
         drop(c);
         self.gauges().await
     }

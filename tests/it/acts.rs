@@ -117,6 +117,22 @@ impl World {
         self.nudge().await;
     }
 
+    /// Requests of a reset are mailed twice from now on.
+    pub(crate) async fn second_reset_automation(&self) {
+        self.sql(if self.is_postgres() {
+            "insert into automations (id, project_id, name, event_type, integration_id, template, purpose, lifetime_s, max_age_s) \
+                 select gen_random_uuid(), project_id, 'Second', event_type, integration_id, template, purpose, lifetime_s, max_age_s \
+                 from automations where name = 'Reset password'"
+        } else {
+            "insert into automations (id, project_id, name, event_type, integration_id, template, purpose, lifetime_s, max_age_s) \
+                 select randomblob(16), project_id, 'Second', event_type, integration_id, template, purpose, lifetime_s, max_age_s \
+                 from automations where name = 'Reset password'"
+        })
+        .await;
+        self.sql("update catalogue set revision = revision + 1").await;
+        self.nudge().await;
+    }
+
     pub(crate) async fn resume(&self) {
         self.sql("update integrations set paused_at = null").await;
         self.sql("update catalogue set revision = revision + 1").await;

@@ -11,12 +11,18 @@ mod world;
 
 mod account_events;
 mod acts;
+mod automations;
 mod batches;
 mod campaign;
+mod flows;
+mod holding_back;
+mod hosted;
 mod mail_faults;
 mod messages;
 mod one_use;
+mod rearming;
 mod records;
+mod replies;
 mod superseding;
 mod tokens;
 mod workers;

@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A project file with the built-in automations, sending to this server.
 pub(crate) fn project(smtp_url: &str) -> String {
     format!(
-        "[project]\nslug = \"acme\"\nname = \"Acme\"\n\n[[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
+        "[project]\nslug = \"acme\"\nname = \"Acme\"\nthrottle = {{ recipient = \"100000/h\", client = \"100000/h\" }}\n\n\
+             [[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
          url = \"{smtp_url}\"\nfrom = \"Acme <no-reply@acme.example>\"\nconnections = {CONNECTIONS}\n"
     )
 }

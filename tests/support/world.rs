@@ -16,7 +16,7 @@ use signalpost::domain::clock::Clock;
 use signalpost::domain::id::ApiKeyId;
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::mail::server::Limits;
-use signalpost::project_file::{Applying, apply};
+use signalpost::project_file::{self, ApplyError, Applying, Change, apply};
 use signalpost::store::shown::StoredKey;
 use signalpost::store::{Conn, Store, lite, pg};
 
@@ -133,11 +133,17 @@ impl World {
 
     async fn make_project(&self, login: &str, connections: u16) {
         let text = format!(
-            "[project]\nslug = \"acme\"\nname = \"Acme\"\n\n[[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
+            "[project]\nslug = \"acme\"\nname = \"Acme\"\nthrottle = {{ recipient = \"100000/h\", client = \"100000/h\" }}\n\n\
+             [[integrations]]\nname = \"main\"\nkind = \"smtp\"\n\
              url = \"smtp://{login}127.0.0.1:{}?tls=none\"\nfrom = \"Acme <no-reply@acme.example>\"\n\
              connections = {connections}\n",
             self.sink.port()
         );
+        self.apply(&text).await.unwrap();
+    }
+
+    /// Applies a project's file.
+    pub(crate) async fn apply(&self, text: &str) -> Result<Vec<Change>, ApplyError> {
         let applying = Applying {
             store: &self.store,
             keys: &self.keyring,
@@ -145,7 +151,7 @@ impl World {
             public_host: "127.0.0.1",
             environment: &std::collections::BTreeMap::new(),
         };
-        apply(&applying, &text, false).await.unwrap();
+        apply(&applying, text, project_file::Options::default()).await
     }
 
     async fn make_key(&self) {
@@ -235,6 +241,11 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = self.client.get(format!("{}{path}", self.nodes[self.live_node()].base));
+        Answer::of(request.bearer_auth(self.key.expose()).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        let request = self.client.delete(format!("{}{path}", self.nodes[self.live_node()].base));
         Answer::of(request.bearer_auth(self.key.expose()).send().await.unwrap()).await
     }
 

@@ -1,0 +1,48 @@
+//! Replies to our mails, as a mail server or a mailbox reader brings them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State as From};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::inbound::MAX_MESSAGE;
+use crate::pipeline::replies::{Replies, ReplyError};
+use crate::web::State;
+use crate::web::caller::{Caller, EventsWrite};
+use crate::web::error::Problem;
+use crate::web::extract::{Params, media_type, read_body};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Envelope {
+    recipient: Option<String>,
+}
+
+/// `POST /v1/inbound?recipient=`: one message (RFC 5322).
+pub(super) async fn post(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    Params(envelope): Params<Envelope>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    if media_type(request.headers()).as_deref() != Some("message/rfc822") {
+        return Err(Problem::UnsupportedMediaType("message/rfc822"));
+    }
+    let message = read_body(request.into_body(), MAX_MESSAGE).await?;
+    let replies = Replies {
+        store: state.store.clone(),
+        clock: state.clock.clone(),
+        keys: state.keys.clone(),
+        live: state.live.clone(),
+        intake: state.intake.clone(),
+    };
+    let recipient = envelope.recipient.as_deref().filter(|recipient| !recipient.is_empty());
+    let received = replies.receive(Some(caller.project.id), recipient, &message).await;
+    match received {
+        Ok(received) => Ok(Json(received.shown())),
+        Err(ReplyError::Store(error)) => Err(error.into()),
+        Err(ReplyError::Unavailable(error)) => Err(error.into()),
+    }
+}
