@@ -42,7 +42,7 @@ pub(super) fn automatic_marks(letter: &Letter<'_>, subject: &Subject) -> Vec<Mar
     match submitted.trim() {
         "" | "no" => {}
         value if value.starts_with("auto-replied") => {
-            marks.push((3, "header Auto-Submitted: auto-replied".to_owned()))
+            marks.push((3, "header Auto-Submitted: auto-replied".to_owned()));
         }
         value if value.starts_with("no") => {}
         value => marks.push((2, format!("header Auto-Submitted: {}", short(value)))),

@@ -142,7 +142,7 @@ pub(super) fn shown(automation: &Automation, integrations: &[Integration]) -> Va
         "name": automation.name,
         "event": automation.event_type,
         "integration": integration,
-        "condition": automation.condition.as_ref().map(|condition| condition.source()),
+        "condition": automation.condition.as_ref().map(crate::domain::condition::Condition::source),
         "link": automation.link,
         "token": automation.token.map(token),
         "max_age": duration::text(automation.max_age),
