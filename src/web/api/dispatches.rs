@@ -178,7 +178,7 @@ async fn wanted(
         (None, Some(like)) => {
             let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
             if let Some((field, _)) =
-                texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0'))).next()
+                texts.iter().find(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
             {
                 return Err(Problem::invalid(field, "has a NUL character"));
             }
