@@ -1,6 +1,8 @@
 //! The text part of a stored e-mail, written beside its HTML; secrets stay marked in it until its end, so that it
 //! is checked as it is read. Must not know the grammar of the body.
 
+use std::fmt::Write as _;
+
 use super::flow::Flow;
 use super::markup::Fault;
 use super::value::plain;
@@ -89,12 +91,14 @@ impl Text {
             "td" | "th" => self.say(" ", false),
             "img" => {
                 let alt = attributes.iter().find(|(attribute, _)| attribute == "alt");
-                alt.into_iter().for_each(|(_, alt)| self.say(&plain(alt), false));
+                if let Some((_, alt)) = alt {
+                    self.say(&plain(alt), false);
+                }
             }
             "li" => match self.lists.last_mut() {
                 Some(Some(number)) => {
                     *number += 1;
-                    self.flow.said.push_str(&format!("{number}. "));
+                    write!(self.flow.said, "{number}. ").ok();
                 }
                 _ => self.flow.said.push_str("- "),
             },
@@ -119,7 +123,7 @@ impl Text {
         if said.is_empty() {
             out.push_str(target);
         } else if said != target && !href.is_empty() {
-            out.push_str(&format!(": {target}\n"));
+            writeln!(out, ": {target}").ok();
         }
     }
 
