@@ -59,7 +59,7 @@ fn checked(word: &str, link_hosts: &[String]) -> Result<(), String> {
     if url.len() > LONGEST_URL || url.matches("://").count() > MOST_SCHEMES {
         return Err("the URL with the token is too long".to_owned());
     }
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#&=%+$@".contains(c);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#!&=%+$@".contains(c);
     let odd = |bit: &Bit<'_>| matches!(bit, Bit::Written(text) if !text.chars().all(is_part));
     if bits(url).iter().any(odd) {
         return Err("the URL with the token has a character where a mail program may end it".to_owned());
