@@ -8,6 +8,8 @@ use super::value::{Bit, END, START, bits};
 
 /// The longest URL with a secret in it, in octets.
 const LONGEST_URL: usize = 4_000;
+/// The most words of a part with a secret in them.
+const MOST_WORDS: usize = 200;
 /// The most starts of a URL in one word.
 const MOST_SCHEMES: usize = 8;
 
@@ -27,9 +29,14 @@ impl Flow {
 
     /// Checks every word that touches a secret.
     pub(super) fn check(&self, link_hosts: &[String]) -> Result<(), Fault> {
-        let mut from = 0;
+        let (mut from, mut words) = (0, 0);
         for word in self.said.split(char::is_whitespace) {
             if word.contains(START) {
+                words += 1;
+                if words > MOST_WORDS {
+                    let what = format!("shows the token more than {MOST_WORDS} times");
+                    return Err((self.place_of(from), what));
+                }
                 checked(word, link_hosts).map_err(|what| (self.place_of(from), what))?;
             }
             from += word.len();
