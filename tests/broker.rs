@@ -10,6 +10,8 @@
 #[path = "it/acts.rs"]
 #[expect(dead_code, reason = "what another test binary's members do too")]
 mod acts;
+#[path = "broker/dead_queue.rs"]
+mod dead_queue;
 #[path = "broker/letters.rs"]
 mod letters;
 #[path = "support/node.rs"]
@@ -108,10 +110,7 @@ impl Vhost {
     }
 
     async fn client(&self) -> Client {
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Client { connection, channel }
+        Client::connect(&self.url).await
     }
 
     /// Ready and unacknowledged ones, asked of the queue itself: `list_queues` tells what was seconds ago.
@@ -138,6 +137,13 @@ struct Client {
 }
 
 impl Client {
+    async fn connect(url: &str) -> Self {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        Self { connection, channel }
+    }
+
     async fn publish(&self, id: &str, body: &[u8]) {
         let properties = BasicProperties::default().with_message_id(id.into());
         self.publish_as(EVENTS_EXCHANGE, KEY, properties, body).await;
