@@ -157,7 +157,7 @@ async fn the_mails_of_one_event_share_their_token_through_a_replay_and_one_that_
     let token = world.token_of(sent).await;
     let event: EventId = answer.json["event_id"].as_str().unwrap().parse().unwrap();
     assert_eq!(
-        verdict(&world, rearm(&world).replay_event(project(&world), event).await.unwrap()).await,
+        verdict(&world, rearm(&world).replay_events(project(&world), &[event]).await.unwrap()).await,
         "done"
     );
     assert_eq!(world.token_of(dead).await, token, "the link that was sent stays good");
