@@ -8,6 +8,8 @@ mod app;
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "api/automations.rs"]
+mod automations;
 #[path = "api/events.rs"]
 mod events;
 #[path = "api/idempotency.rs"]

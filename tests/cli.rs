@@ -65,6 +65,7 @@ fn every_help_has_an_example_and_ends_well() {
         "serve",
         "migrate",
         "apply",
+        "explain",
         "export",
         "pause",
         "resume",
@@ -220,6 +221,57 @@ fn apply_tells_all_that_is_wrong_with_its_places() {
     ] {
         assert!(err(&done).contains(part), "{part} in {}", err(&done));
     }
+}
+
+#[test]
+fn a_wrong_text_of_a_file_is_told_with_the_line_of_the_file() {
+    let place = Place::migrated();
+    let automation = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+                      condition = 'event.reson == 1'\nsubject = 'S'\nbody = \"\"\"\nHello\n{{ tokn }}\"\"\"\n";
+    place.write("acme.toml", &format!("{ACME}{automation}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 1);
+    for part in [
+        "automations[0].condition: ",
+        "(line 11, column 14)",
+        "automations[0].body: `tokn`",
+        "(line 15, column 4)",
+    ] {
+        assert!(err(&done).contains(part), "{part} in {}", err(&done));
+    }
+}
+
+#[test]
+fn explain_tells_every_automation_and_the_mail_and_stores_nothing() {
+    let place = Place::migrated();
+    let own = "[[automations]]\nname = 'Own'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               condition = \"event.reason == 'admin'\"\nsubject = 'For {{.email}}'\nbody = 'Token {{.token}}'\n\
+               [[automations]]\nname = 'Off'\nevent = 'account.password-reset-requested'\nintegration = 'main'\n\
+               template = 'reset-password-confirm'\nenabled = false\n[[members]]\nusername = 'elon'\nemail = 'elon@example.com'\n";
+    place.write("acme.toml", &format!("{ACME}{own}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    place.write(
+        "e.json",
+        r#"{"type":"account.password-reset-requested","data":{"member":"elon","reason":"admin"}}"#,
+    );
+    let done = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    for part in [
+        "account.password-reset-requested: dispatched\n",
+        "automation \"Off\": does not match: it is switched off\n",
+        "automation \"Own\": matches\n",
+        "Subject: For elon@example.com\n\nToken SAMPLE-token",
+    ] {
+        assert!(out(&done).contains(part), "{part} in {}", out(&done));
+    }
+    let json = place.run(&["explain", "e.json", "--json", "--project", "acme"]);
+    let told: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!((&told["outcome"], told["mails"].as_array().unwrap().len()), (&"dispatched".into(), 1));
+    place.write("e.json", r#"{"type":"account.password-reset-requested","data":{"member":"nobody"}}"#);
+    let unknown = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&unknown), 1);
+    assert!(err(&unknown).contains("unknown-member"), "{}", err(&unknown));
 }
 
 #[test]

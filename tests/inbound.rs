@@ -9,6 +9,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use proptest::prelude::*;
 use signalpost::inbound::{Letter, judge};
 
 const CASES: &str = include_str!("inbound/cases.txt");
@@ -229,6 +230,61 @@ fn a_message_of_the_largest_size_is_judged_by_its_beginning() {
     assert_eq!(verdict(&nested, &[]).0, "human");
     let header = "X: y\n".repeat(5_000_000);
     assert_eq!(verdict(header.as_bytes(), &[]).0, "human");
+}
+
+/// One of the cases, with some octets replaced, taken out or doubled.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let harm = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
+    (0..cases().len(), prop::collection::vec(harm, 0..30)).prop_map(|(place, harms)| {
+        let mut octets = cases().swap_remove(place).message;
+        for (at, octet, how) in harms {
+            if octets.is_empty() {
+                break;
+            }
+            let at = at.index(octets.len());
+            match how {
+                0 => octets[at] = octet,
+                1 => _ = octets.remove(at),
+                2 => octets.insert(at, octet),
+                _ => octets.truncate(at + 1),
+            }
+        }
+        octets
+    })
+}
+
+fn read_whole(octets: &[u8]) {
+    let letter = Letter::read(octets);
+    assert!(!judge(&letter, &["gone fishing".to_owned()]).because.is_empty());
+    let _ = (letter.answered_ids(), letter.recipients(), letter.failure());
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_message_gets_a_verdict(octets in damaged()) {
+        read_whole(&octets);
+    }
+
+    #[test]
+    fn any_octets_get_a_verdict(octets in prop::collection::vec(any::<u8>(), 0..2000)) {
+        read_whole(&octets);
+    }
+}
+
+/// By hand, with `--release`: how long a message of 20 kB takes.
+#[test]
+#[ignore = "measures"]
+fn a_message_of_20_kb_is_judged_within_a_millisecond() {
+    let text =
+        "Thank you for your message about the order of last week, to which we will come back. ".repeat(240);
+    let octets = message("rfc", "Re: Update your password", &format!("I am out of the office.\n{text}"));
+    let start = std::time::Instant::now();
+    for _ in 0..200 {
+        assert_eq!(verdict(&octets, &[]).0, "ooo");
+    }
+    let each = start.elapsed() / 200;
+    println!("{} octets: {each:?}", octets.len());
+    assert!(each < std::time::Duration::from_millis(1), "{each:?}");
 }
 
 /// By hand: `SIGNALPOST_TEST_MAILS=DIR cargo test --test inbound -- --ignored --nocapture`, where DIR has a folder

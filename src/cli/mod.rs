@@ -6,6 +6,7 @@ mod apply;
 mod dead_letters;
 mod destination;
 mod dev;
+mod explain;
 mod export;
 mod inbound;
 mod migrate;
@@ -102,6 +103,9 @@ enum Command {
     /// Messages that were refused, and e-mails that will not be tried again
     #[command(subcommand, after_help = "Example:\n  signalpost dead-letters list --project acme --json")]
     DeadLetters(dead_letters::Args),
+    /// What would become of an event: automations that match or do not and why, and the mails
+    #[command(after_help = "Example:\n  signalpost explain event.json --project acme")]
+    Explain(explain::Args),
     /// Keys for the HTTP API
     #[command(subcommand, after_help = "Example:\n  signalpost api-key create acme --scope events:write")]
     ApiKey(api_key::Args),
@@ -196,6 +200,7 @@ impl Invocation {
             Command::Publish(args) => publish::run(&context, args).await,
             Command::Inbound(args) => inbound::run(&context, args).await,
             Command::ApiKey(args) => api_key::run(&context, args).await,
+            Command::Explain(args) => explain::run(&context, args).await,
             Command::Render(args) => render::run(&args),
         }
     }
@@ -205,7 +210,7 @@ impl Command {
     fn needs(&self) -> Needs {
         match self {
             // Links go to the public host if the project names no other.
-            Self::Apply(_) => Needs { secret_key: false, public_url: true },
+            Self::Apply(_) | Self::Explain(_) => Needs { secret_key: false, public_url: true },
             Self::Serve { .. } => Needs { secret_key: true, public_url: true },
             _ => Needs::default(),
         }

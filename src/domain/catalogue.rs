@@ -36,6 +36,7 @@ impl Catalogue {
 }
 
 /// A tenant.
+#[derive(Clone)]
 pub struct Project {
     pub id: ProjectId,
     pub slug: String,
@@ -109,6 +110,28 @@ impl Automation {
         let plain = || self.texts.iter().find(|text| text.locale.is_none());
         exact.or_else(language).or_else(plain).or_else(|| self.texts.first())
     }
+}
+
+/// What differs, by the names that people use.
+pub fn changed(old: &Automation, new: &Automation) -> Vec<&'static str> {
+    let is_single = |one: &Automation| matches!(one.texts.as_slice(), [Text { locale: None, .. }]);
+    let (old_text, new_text) = (old.texts.first(), new.texts.first());
+    let singles = is_single(old) && is_single(new);
+    let pairs = [
+        ("name", old.name != new.name),
+        ("event", old.event_type != new.event_type),
+        ("integration", old.integration_id != new.integration_id),
+        ("template", old.template != new.template),
+        ("subject", singles && old_text.map(|text| &text.subject) != new_text.map(|text| &text.subject)),
+        ("body", singles && old_text.map(|text| &text.body) != new_text.map(|text| &text.body)),
+        ("texts", !singles && old.texts != new.texts),
+        ("condition", old.condition != new.condition),
+        ("link", old.link != new.link),
+        ("token", old.token != new.token),
+        ("max_age", old.max_age != new.max_age),
+        ("enabled", old.enabled != new.enabled),
+    ];
+    pairs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
 }
 
 /// The token that an automation issues.

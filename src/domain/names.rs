@@ -19,7 +19,8 @@ const LONGEST_TEXT: usize = 1_000;
 const LONGEST_LIST: usize = 100;
 const DEEPEST: usize = 6;
 
-const MEMBER: [&str; 8] =
+/// Of a member.
+pub const MEMBER: [&str; 8] =
     ["id", "username", "email", "first_name", "last_name", "locale", "is_admin", "on_vacation"];
 const PROJECT: [&str; 2] = ["name", "slug"];
 const PROFILE: [&str; 7] = ["id", "username", "email", "first_name", "last_name", "locale", "is_admin"];

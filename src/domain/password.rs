@@ -19,6 +19,14 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
+/// The dearest hash of another system that is taken.
+const MOST_MEMORY_KIB: u32 = 262_144;
+const MOST_PASSES: u32 = 10;
+const MOST_LANES: u32 = 8;
+/// What is checked where there is no hash.
+const NOBODYS: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$c2lnbmFscG9zdC5zYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// A password that somebody wants to set or proves to know. Has no `Debug` and no `Serialize`.
 #[derive(Clone, serde::Deserialize)]
 pub struct Password(String);
@@ -71,10 +79,34 @@ pub fn hash(password: &Password) -> Result<String, argon2::password_hash::Error>
     Ok(hasher()?.hash_password(password.0.as_bytes())?.to_string())
 }
 
-/// Whether the password is the one that was hashed. A hash that cannot be read is nobody's.
-pub fn verify(password: &Password, hash: &str) -> bool {
-    PasswordHash::new(hash)
-        .is_ok_and(|hash| Argon2::default().verify_password(password.0.as_bytes(), &hash).is_ok())
+/// Whether the password is the one that was hashed. Without a hash, or with one that cannot be read, it is not, and
+/// that takes as long to find out.
+pub fn verify(password: &Password, hash: Option<&str>) -> bool {
+    let is_hashed = |hash: &str| {
+        let hash = PasswordHash::new(hash).ok()?;
+        Some(Argon2::default().verify_password(password.0.as_bytes(), &hash).is_ok())
+    };
+    hash.and_then(is_hashed).unwrap_or_else(|| {
+        // Nobody knows a password of this hash.
+        is_hashed(NOBODYS);
+        false
+    })
+}
+
+/// Says why a hash of another system is not taken, as the end of the sentence "`password_hash` …".
+pub fn check_hash(text: &str) -> Result<(), &'static str> {
+    const WRONG: &str = "is not an Argon2 hash as a PHC string: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`";
+    let hash = PasswordHash::new(text).map_err(|_| WRONG)?;
+    Algorithm::try_from(hash.algorithm.as_str()).map_err(|_| WRONG)?;
+    let params = Params::try_from(&hash).map_err(|_| WRONG)?;
+    if hash.salt.is_none() || hash.hash.is_none() {
+        return Err(WRONG);
+    }
+    // Whoever tries to sign in would make this process do all of it.
+    if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_PASSES || params.p_cost() > MOST_LANES {
+        return Err("takes more than 256 MiB, 10 passes or 8 lanes to check");
+    }
+    Ok(())
 }
 
 fn hasher() -> Result<Argon2<'static>, argon2::Error> {
@@ -106,8 +138,28 @@ mod tests {
     fn only_the_same_password_verifies() {
         let hash = hash(&Password::new("correct horse".to_owned())).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(verify(&Password::new("correct horse".to_owned()), &hash));
-        assert!(!verify(&Password::new("correct horsf".to_owned()), &hash));
-        assert!(!verify(&Password::new("correct horse".to_owned()), "no hash"));
+        assert!(verify(&Password::new("correct horse".to_owned()), Some(&hash)));
+        assert!(!verify(&Password::new("correct horsf".to_owned()), Some(&hash)));
+        for nobodys in [None, Some("no hash"), Some(NOBODYS)] {
+            assert!(!verify(&Password::new("correct horse".to_owned()), nobodys));
+        }
+        assert!(PasswordHash::new(NOBODYS).is_ok(), "it is checked, so that it takes as long");
+    }
+
+    #[test]
+    fn a_hash_of_another_system_is_taken_if_it_is_argon2_and_not_too_dear() {
+        let salted =
+            |params: &str| format!("${params}$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+        for fine in ["argon2id$v=19$m=65536,t=3,p=4", "argon2i$v=19$m=4096,t=3,p=1"] {
+            assert_eq!(check_hash(&salted(fine)), Ok(()), "{fine}");
+        }
+        for dear in ["argon2id$v=19$m=4194304,t=2,p=1", "argon2id$v=19$m=65536,t=99,p=1"] {
+            assert!(check_hash(&salted(dear)).is_err(), "{dear}");
+        }
+        let others = ["", "password", "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"];
+        for other in others.map(str::to_owned).into_iter().chain([salted("scrypt$ln=17,r=8,p=1")]) {
+            assert!(check_hash(&other).is_err(), "{other}");
+        }
+        assert!(check_hash("$argon2id$v=19$m=65536,t=3,p=4").is_err(), "without salt and hash");
     }
 }

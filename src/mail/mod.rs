@@ -16,4 +16,5 @@ pub mod server;
 pub mod stored;
 pub mod templates;
 pub mod wire;
+pub mod wish;
 mod wording;

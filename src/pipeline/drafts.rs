@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::absences::Counted;
 use super::accounts::{Accounts, Applied, MemberKey};
-use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, TOO_OLD};
+use super::matching::{self, Asked, CONDITION_FAILED, CONDITION_FALSE, Match, SHOWN_AUTOMATIONS, TOO_OLD};
 use super::slots::{Request, Which};
 use super::throttle::Throttles;
 use crate::domain::address::fold;
@@ -28,6 +28,9 @@ pub const OWN_SOURCE: &str = "signalpost";
 pub const SUPERSEDED: &str = "superseded";
 /// Why a dispatch to a deleted member is cancelled.
 pub const MEMBER_DELETED: &str = "member-deleted";
+
+/// `by` of an own `account.email-changed` that takes back the one before it.
+pub const BY_UNDO: &str = "undo";
 
 /// An event whose project is known and whose data were read.
 #[derive(Clone)]
@@ -83,6 +86,8 @@ pub struct Drafts {
     pub issues: HashMap<(usize, Purpose), Issue>,
     /// Events that follow from the one just applied, to be applied next.
     pub follow_ups: Vec<Prepared>,
+    /// How many automations that do not match are told.
+    pub shown: usize,
     pub throttles: Throttles,
     now: DateTime<Utc>,
     /// Cryptographically secure: token ids come from it.
@@ -102,7 +107,7 @@ impl Drafts {
     pub fn new(accounts: Accounts, now: DateTime<Utc>, chance: StdRng) -> Self {
         let (mails, issues, follow_ups) = (Vec::new(), HashMap::new(), Vec::new());
         let throttles = Throttles::default();
-        Self { accounts, mails, issues, follow_ups, throttles, now, chance }
+        Self { accounts, mails, issues, follow_ups, shown: SHOWN_AUTOMATIONS, throttles, now, chance }
     }
 
     /// Applies one event, and drafts what it owes. Events must come in the order of their times.
@@ -117,7 +122,7 @@ impl Drafts {
         };
         let happened = Happened { place, event, member: &member, moved_from: old.as_deref() };
         let asked = Asked::new(event, self.accounts.member(&member), old.is_some(), self.now);
-        let (matches, chosen) = matching::matching(&asked);
+        let (matches, chosen) = matching::matching(&asked, self.shown);
         if let (false, Some(why)) = (chosen.is_empty(), self.throttles.hold_back(place, self.now)) {
             let told = Told::without_mail(Outcome::Throttled, Some(why), member);
             return Ok(Told { automations: matches, ..told });
@@ -219,6 +224,8 @@ impl Drafts {
         };
         let is_undo = plan.is_some_and(|plan| plan.purpose == Purpose::UndoEmailChange);
         match (happened.moved_from, &happened.event.change) {
+            // It was undone: there is no way back to what was undone, or that would go to whoever did it.
+            (Some(_), _) if happened.event.is_undo() => vec![(stored, !is_undo)],
             // Only the way back goes to the address that was left: any other token would hand the account over.
             (Some(old), _) => vec![(old.to_owned(), is_undo), (stored, !is_undo)],
             (None, Change::EmailChangeRequested(_, new_email)) => vec![(new_email.to_string(), true)],
@@ -284,6 +291,11 @@ impl Told {
 }
 
 impl Prepared {
+    /// Whether a change of the address takes back the one before it.
+    fn is_undo(&self) -> bool {
+        self.own && self.incoming.data.get("by").is_some_and(|by| by == BY_UNDO)
+    }
+
     /// An event that Signalpost tells of itself, at this moment.
     pub fn own(
         project: &Arc<Project>,

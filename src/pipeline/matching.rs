@@ -15,7 +15,7 @@ use crate::domain::member::Member;
 use crate::domain::token::Purpose;
 
 /// How many automations that did not match are kept with an event.
-const SHOWN_AUTOMATIONS: usize = 20;
+pub(super) const SHOWN_AUTOMATIONS: usize = 20;
 
 pub(super) const TOO_OLD: &str = "the event is older than max_age";
 pub(super) const DISABLED: &str = "it is switched off";
@@ -113,7 +113,7 @@ impl<'a> Asked<'a> {
 }
 
 /// The automations that send, and all of them with the reason why others do not.
-pub fn matching(asked: &Asked<'_>) -> (Vec<Match>, Vec<Arc<Automation>>) {
+pub fn matching(asked: &Asked<'_>, shown: usize) -> (Vec<Match>, Vec<Arc<Automation>>) {
     let (mut matches, mut chosen, mut others) = (Vec::new(), Vec::new(), 0);
     for (one, automation) in each(asked) {
         if one.matched {
@@ -121,7 +121,7 @@ pub fn matching(asked: &Asked<'_>) -> (Vec<Match>, Vec<Arc<Automation>>) {
         } else {
             others += 1;
         }
-        if one.matched || others <= SHOWN_AUTOMATIONS {
+        if one.matched || others <= shown {
             matches.push(one);
         }
     }
@@ -129,10 +129,77 @@ pub fn matching(asked: &Asked<'_>) -> (Vec<Match>, Vec<Arc<Automation>>) {
 }
 
 /// Every automation that is asked, with what it says.
-pub fn each<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = (Match, &'a Arc<Automation>)> {
+fn each<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = (Match, &'a Arc<Automation>)> {
     asked.automations().map(|automation| {
         let why = asked.why_not(automation);
         let name = automation.name.clone();
         (Match { automation: automation.id, name, matched: why.is_none(), why }, automation)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::super::fixture::{RESET, at, automation, incoming, prepared, project};
+    use super::*;
+    use crate::domain::catalogue::{Catalogue, Project};
+    use crate::domain::condition::Condition;
+    use crate::domain::id::ProjectId;
+
+    /// A catalogue of so many projects, the last of them with so many automations, ten of which are asked.
+    fn catalogue(projects: u128, automations: usize) -> (Catalogue, ProjectId) {
+        let asked = Automation {
+            condition: Some(Condition::stored("event.reason == 'admin' and member.is_admin")),
+            ..automation("Asked", 1800)
+        };
+        let mut by_type: HashMap<String, Vec<Arc<Automation>>> = HashMap::new();
+        for number in 0..automations {
+            let kind = if number < 10 { RESET.to_owned() } else { format!("billing.type-{number}") };
+            by_type.entry(kind).or_default().push(Arc::new(asked.clone()));
+        }
+        let mut catalogue = Catalogue::default();
+        for number in 0..projects {
+            let id = ProjectId(uuid::Uuid::from_u128(number + 1));
+            let slug = format!("project-{number}");
+            let automations =
+                if number + 1 == projects { std::mem::take(&mut by_type) } else { HashMap::new() };
+            let one =
+                Arc::new(Project { id, slug: slug.clone(), automations, ..(*project(Vec::new())).clone() });
+            catalogue.by_id.insert(id, one.clone());
+            catalogue.projects.insert(slug, one);
+        }
+        (catalogue, ProjectId(uuid::Uuid::from_u128(projects)))
+    }
+
+    /// What one event costs, at best.
+    fn cost((catalogue, id): &(Catalogue, ProjectId)) -> Duration {
+        const EVENTS: u32 = 200;
+        let run = || {
+            let start = Instant::now();
+            for _ in 0..EVENTS {
+                let project = catalogue.project(*id).unwrap();
+                let data = json!({ "member": "mem_ada", "reason": "admin" });
+                let event = prepared(project, incoming("1", RESET, at(0), data));
+                let asked = Asked::new(&event, None, false, at(0));
+                assert_eq!(matching(&asked, SHOWN_AUTOMATIONS).0.len(), 10);
+            }
+            start.elapsed() / EVENTS
+        };
+        (0..15).map(|_| run()).min().unwrap()
+    }
+
+    #[test]
+    fn ten_thousand_projects_and_automations_cost_an_event_no_more_than_ten() {
+        let (few, many) = (catalogue(10, 10), catalogue(10_000, 10_000));
+        // Taken in turns, so that what else runs here slows both down.
+        let pairs: Vec<_> = (0..3).map(|_| (cost(&few), cost(&many))).collect();
+        let best = |of: fn(&(Duration, Duration)) -> Duration| pairs.iter().map(of).min().unwrap();
+        let (few, many) = (best(|pair| pair.0), best(|pair| pair.1));
+        println!("an event costs {few:?} among ten, {many:?} among ten thousand");
+        assert!(many <= few.mul_f64(1.2), "{few:?} and {many:?}");
+    }
 }

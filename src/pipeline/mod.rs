@@ -11,6 +11,7 @@ pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod explain;
 pub mod fetch;
 #[cfg(test)]
 mod fixture;
@@ -31,6 +32,7 @@ pub mod refuse;
 pub mod render;
 mod replay;
 pub mod replies;
+pub mod sample;
 pub mod settle;
 mod slots;
 pub mod strays;

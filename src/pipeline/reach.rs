@@ -93,7 +93,7 @@ impl Reach {
     pub async fn try_out(
         &self,
         integration: &Integration,
-        to: Option<&str>,
+        mail: Option<(&str, Rendered)>,
         now: DateTime<Utc>,
     ) -> Vec<Step> {
         let IntegrationKind::Smtp(stored) = &integration.kind else {
@@ -117,12 +117,20 @@ impl Reach {
                 return steps;
             }
         };
-        if let Some(to) = to {
-            steps.push(send(&mut connection, integration, to, now).await);
+        if let Some(mail) = mail {
+            steps.push(send(&mut connection, integration, mail, now).await);
         }
         connection.quit().await;
         steps
     }
+}
+
+/// The mail that tries an integration.
+pub fn test_mail(integration: &Integration) -> Rendered {
+    let said = format!("This is a test of the integration \"{}\". Nothing has to be done.", integration.name);
+    let html = said.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;");
+    let subject = format!("Test of {}", integration.name);
+    Rendered { subject, html: format!("<p>{html}</p>"), text: said + "\n" }
 }
 
 fn limits() -> Limits {
@@ -187,8 +195,13 @@ fn until(server: &Server, failure: &Failure) -> Vec<Step> {
     steps
 }
 
-async fn send(connection: &mut Connection, integration: &Integration, to: &str, now: DateTime<Utc>) -> Step {
-    let written = written(integration, to, now);
+async fn send(
+    connection: &mut Connection,
+    integration: &Integration,
+    mail: (&str, Rendered),
+    now: DateTime<Utc>,
+) -> Step {
+    let written = written(integration, mail, now);
     let (envelope, wire) = match written {
         Ok(written) => written,
         Err(why) => return Step::failed("mail", &why.to_string()),
@@ -208,17 +221,11 @@ async fn send(connection: &mut Connection, integration: &Integration, to: &str, 
 
 fn written(
     integration: &Integration,
-    to: &str,
+    (to, mail): (&str, Rendered),
     now: DateTime<Utc>,
 ) -> Result<(Envelope, Wire), Box<dyn std::error::Error + Send + Sync>> {
     let from: Mailbox = integration.sender.parse()?;
     let domain = message::domain_of(from.email.as_ref()).unwrap_or_default();
-    let said = format!("This is a test of the integration \"{}\". Nothing has to be done.", integration.name);
-    let mail = Rendered {
-        subject: format!("Test of {}", integration.name),
-        html: format!("<p>{}</p>", askama::filters::escape(&said, askama::filters::Html)?),
-        text: said + "\n",
-    };
     let octets = build(
         &mail,
         &message::Envelope {

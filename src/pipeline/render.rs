@@ -126,7 +126,7 @@ fn built_in(
         },
         link,
         expires_in: expires_in(owed),
-        forgot_link: FORGOT_PAGE.then_some(forgot.as_str()),
+        forgot_link: Some(&forgot),
         at: owed.event.time,
     };
     Ok(render(template, &content)?)
@@ -140,9 +140,6 @@ fn text_of<'a>(owed: &'a Owed, field: &str) -> Option<&'a str> {
 fn number_of(owed: &Owed, field: &str) -> Option<u32> {
     owed.event.data.get(field)?.as_u64()?.try_into().ok()
 }
-
-/// The page where a member asks for another mail is not there yet.
-const FORGOT_PAGE: bool = false;
 
 /// The mail of a dispatch, as octets.
 pub fn octets(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::places;
 use crate::domain::duration;
 
 /// What is wrong, and where: `automations[1].link`.
@@ -14,11 +15,14 @@ use crate::domain::duration;
 pub struct Problem {
     pub place: String,
     pub what: String,
+    /// Line and column within a text, and then of the file.
+    pub at: Option<(usize, usize)>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
+        write!(f, "{}: {}", self.place, self.what)?;
+        self.at.map_or(Ok(()), |(line, column)| write!(f, " (line {line}, column {column})"))
     }
 }
 
@@ -29,14 +33,24 @@ pub(super) struct Problems(RefCell<Vec<Problem>>);
 impl Problems {
     /// Notes one; the first at a place stands, for it causes the others.
     pub(super) fn add(&self, place: &str, what: impl Into<String>) {
+        self.add_at(place, what, None);
+    }
+
+    /// As [`Problems::add`], at a line and a column within the text that stands there.
+    pub(super) fn add_at(&self, place: &str, what: impl Into<String>, at: Option<(usize, usize)>) {
         let mut all = self.0.borrow_mut();
         if all.iter().all(|problem| problem.place != place) {
-            all.push(Problem { place: place.to_owned(), what: what.into() });
+            all.push(Problem { place: place.to_owned(), what: what.into(), at });
         }
     }
 
-    pub(super) fn take(self) -> Vec<Problem> {
-        self.0.into_inner()
+    /// All, each placed in the file that was read.
+    pub(super) fn take(self, file: &str) -> Vec<Problem> {
+        let mut all = self.0.into_inner();
+        for problem in &mut all {
+            problem.at = problem.at.and_then(|at| places::within(file, &problem.place, at));
+        }
+        all
     }
 }
 
@@ -144,6 +158,15 @@ impl<'a> Fields<'a> {
         tables
             .map(|(n, table)| Fields::new(table, self.at(&format!("{field}[{n}]")), self.problems))
             .collect()
+    }
+
+    /// As [`Fields::tables`], and `None` if the field is not there.
+    pub(super) fn given_tables(&mut self, field: &'static str) -> Option<Vec<Fields<'a>>> {
+        if self.table.contains_key(field) {
+            return Some(self.tables(field));
+        }
+        self.known.push(field);
+        None
     }
 
     /// Fields that are documented and that this version cannot do: refused, for dropping one would send mail

@@ -15,6 +15,7 @@ mod exported_automation;
 mod fields;
 mod integrations;
 mod members;
+mod places;
 mod plan;
 mod prune;
 mod read;
@@ -106,14 +107,14 @@ pub async fn apply(applying: &Applying<'_>, text: &str, options: Options) -> Res
     let problems = fields::Problems::default();
     let variable = |name: &str| applying.environment.get(name).cloned();
     let Some(file) = ProjectFile::read(text, &variable, &problems) else {
-        return Err(ApplyError::Wrong(problems.take()));
+        return Err(ApplyError::Wrong(problems.take(text)));
     };
     let mut tx = applying.store.begin().await?;
     // First of all: two of these at once wait here for each other.
     db!(tx, catalogue::raise_revision())?;
     let stored = stored(&mut tx, &file).await?;
     let plan = plan::plan(applying, (&file, options.prune), &stored, &problems);
-    let problems = problems.take();
+    let problems = problems.take(text);
     if !problems.is_empty() {
         tx.rollback().await?;
         return Err(ApplyError::Wrong(problems));

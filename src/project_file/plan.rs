@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::fields::Problems;
 use super::read::ProjectFile;
 use super::{Applying, Change, Verdict, automations, members};
-use crate::domain::catalogue::{Automation, BUILT_IN, Integration, Settings};
+use crate::domain::catalogue::{self, Automation, BUILT_IN, Integration, Settings};
 use crate::domain::event_type::EventType;
 use crate::domain::id::{AutomationId, IntegrationId, ProjectId};
 use crate::domain::integration::changed;
 use crate::domain::link;
 use crate::domain::member::Member;
 use crate::domain::project;
+use crate::mail::stored::{self, Purposes};
 use crate::store::shown::{EventTypeRow, ProjectRow};
 
 /// What there is of the project, and of the members that the file names.
@@ -50,6 +51,8 @@ pub(super) struct Planning<'a> {
     pub(super) applying: &'a Applying<'a>,
     pub(super) project: ProjectId,
     pub(super) link_hosts: Vec<String>,
+    /// Types that are registered, or are by the file.
+    event_types: Vec<String>,
     pub(super) problems: &'a Problems,
     /// By name; `None` for one of the file that is wrong.
     pub(super) integrations: Vec<(String, Option<IntegrationId>)>,
@@ -60,6 +63,15 @@ impl Planning<'_> {
         self.problems.add(&format!("{place}.{field}"), what);
     }
 
+    /// Within the text of a field.
+    pub(super) fn wrong_at(&self, place: &str, field: &str, what: &str, at: Option<(usize, usize)>) {
+        self.problems.add_at(&format!("{place}.{field}"), what, at);
+    }
+
+    pub(super) fn is_registered(&self, kind: &str) -> bool {
+        self.event_types.iter().any(|one| one == kind)
+    }
+
     /// The integration of that name. Of one that is in the file and wrong, only its own problem is told.
     pub(super) fn integration(&self, place: &str, name: &str) -> Option<IntegrationId> {
         let found = self.integrations.iter().find(|(of, _)| of == name);
@@ -68,6 +80,12 @@ impl Planning<'_> {
         }
         found.and_then(|(_, id)| *id)
     }
+}
+
+/// The event types that the project has, or gets.
+fn registered(file: &ProjectFile, stored: &Stored) -> Vec<String> {
+    let named = file.event_types.iter().map(|entry| entry.name.clone());
+    stored.event_types.iter().map(|one| one.kind.clone()).chain(named).collect()
 }
 
 /// Compares; whatever is wrong is added to the problems.
@@ -96,7 +114,9 @@ pub(super) fn plan(
         standing: Vec::new(),
         kept: HashSet::new(),
     };
-    let mut planning = Planning { applying, project: id, link_hosts, problems, integrations: Vec::new() };
+    let event_types = registered(file, stored);
+    let mut planning =
+        Planning { applying, project: id, link_hosts, event_types, problems, integrations: Vec::new() };
     plan.add_integrations(&mut planning, file, stored);
     plan.add_automations(&planning, file, stored);
     plan.add_event_types(file, stored);
@@ -180,7 +200,7 @@ impl Plan {
             let old = by_name.or_else(|| replaced(entry.event.as_deref()?, file, stored));
             let old = old.filter(|old| taken.insert(old.id));
             let Some(new) = entry.over(planning, old) else { continue };
-            let changed = old.map(|old| automations::changed(old, &new));
+            let changed = old.map(|old| catalogue::changed(old, &new));
             self.tell("automation", &new.name, changed.clone());
             self.standing.push((new.name.clone(), new.event_type.clone()));
             // Writing raises the version, so only what differs is written.
@@ -243,6 +263,17 @@ impl Plan {
             self.retired.contains(&old.id) || entry.is_some_and(automations::AutomationEntry::has_link)
         };
         for old in stored.automations.iter().filter(|old| !is_relinked(old)) {
+            let is_rewritten = self.automations.iter().any(|new| new.id == old.id);
+            let purposes = Purposes {
+                event_type: &old.event_type,
+                token: old.token.is_some(),
+                link_hosts: &planning.link_hosts,
+            };
+            let faults = old.texts.iter().filter(|_| !is_rewritten);
+            if let Some((field, wrong)) = faults.flat_map(|text| stored::check(text, &purposes)).next() {
+                let what = format!("the stored {field} of `{}` {}", old.name, wrong.what);
+                planning.problems.add("project.link_hosts", what);
+            }
             let Some(Err(what)) = old.link.as_ref().map(|link| link::check(link, &planning.link_hosts))
             else {
                 continue;

@@ -355,7 +355,7 @@ async fn a_link_goes_to_the_public_host_if_the_project_names_none() {
 }
 
 /// What is put in the place of what, and the place that is named.
-const WRONG: [(&str, &str, &str); 54] = [
+const WRONG: [(&str, &str, &str); 59] = [
     ("[project]", "[project", "line 2"),
     ("slug = \"acme\"", "", "project.slug"),
     ("slug = \"acme\"", "slug = \"Acme\"", "project.slug"),
@@ -403,7 +403,32 @@ const WRONG: [(&str, &str, &str); 54] = [
     ("event = \"account.password-reset-requested\"", "", "automations[0].event"),
     ("integration = \"main\"", "integration = \"other\"", "automations[0].integration"),
     ("template = \"reset-password-confirm\"", "template = \"welcome\"", "automations[0].template"),
-    ("template = \"reset-password-confirm\"", "condition = \"true\"", "automations[0].condition"),
+    (
+        "template = \"reset-password-confirm\"",
+        "template = \"change-password\"\ncondition = \"member.nobody\"",
+        "automations[0].condition",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "subject = \"x\"\nbody = \"{{ tokn }}\"",
+        "automations[0].body",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "subject = \"{{ token }}\"\nbody = \"{{ token }}\"",
+        "automations[0].subject",
+    ),
+    ("template = \"reset-password-confirm\"", "subject = \"x\"", "automations[0].body"),
+    (
+        "template = \"reset-password-confirm\"",
+        "texts = [{ subject = \"x\", body = \"{{ token }}\" }, { locale = \"d\", subject = \"x\", body = \"x\" }]",
+        "automations[0].texts[1].locale",
+    ),
+    (
+        "template = \"reset-password-confirm\"",
+        "template = \"reset-password-confirm\"\nsubject = \"x\"\nbody = \"{{ token }}\"",
+        "automations[0].template",
+    ),
     ("https://app.acme.example/reset", "http://app.acme.example/reset", "automations[0].link"),
     ("https://app.acme.example/reset", "https://evil.example/reset", "automations[0].link"),
     ("{{ token }}", "7", "automations[0].link"),
@@ -454,9 +479,6 @@ async fn all_that_is_wrong_is_told_at_once() {
         "integrations[1].name",
         "automations[0].event",
         "automations[0].integration",
-        "automations[0].template",
-        "automations[0].subject",
-        "automations[0].body",
         "members[0].username",
         "other",
     ] {

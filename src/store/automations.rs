@@ -37,11 +37,28 @@ pub async fn all(c: &mut Connection) -> Result<Vec<(ProjectId, Automation)>, Sto
     Ok(rows.into_iter().map(|row| (row.project_id, row.into_automation())).collect())
 }
 
-/// Those of a project, by name.
-pub async fn of_project(c: &mut Connection, project: ProjectId) -> Result<Vec<Automation>, StoreError> {
-    let sql = format!("{COLUMNS} where project_id = $1 and retired_at is null order by name");
-    let rows = sqlx::query_as::<Db, Row>(sqlx::AssertSqlSafe(sql)).bind(project).fetch_all(c).await?;
-    Ok(rows.into_iter().map(Row::into_automation).collect())
+/// Those of a project after an id, in the order of their ids.
+pub async fn list(
+    c: &mut Connection,
+    project: ProjectId,
+    after: Option<AutomationId>,
+    limit: i64,
+) -> Result<Vec<Automation>, StoreError> {
+    let sql = format!("{COLUMNS} where project_id = $1 and id > $2 and retired_at is null order by id limit $3");
+    let query = sqlx::query_as::<Db, Row>(sqlx::AssertSqlSafe(sql)).bind(project);
+    let query = query.bind(after.unwrap_or(AutomationId(uuid::Uuid::nil()))).bind(limit);
+    Ok(query.fetch_all(c).await?.into_iter().map(Row::into_automation).collect())
+}
+
+/// One that is not retired.
+pub async fn get(
+    c: &mut Connection,
+    project: ProjectId,
+    id: AutomationId,
+) -> Result<Option<Automation>, StoreError> {
+    let sql = format!("{COLUMNS} where project_id = $1 and id = $2 and retired_at is null");
+    let query = sqlx::query_as::<Db, Row>(sqlx::AssertSqlSafe(sql)).bind(project).bind(id);
+    Ok(query.fetch_optional(c).await?.map(Row::into_automation))
 }
 
 /// Writes an automation under its id, as a new version; returns its number.

@@ -91,8 +91,13 @@ pub async fn find(c: &mut Connection, project: Uuid, name: &MemberRef) -> Result
     Ok(sqlx::query_as::<Db, Member>(sql).bind(project).bind(key).fetch_optional(c).await?)
 }
 
-/// Sets the password of a member.
-pub async fn set_password(c: &mut Connection, project: Uuid, id: &str, hash: &str) -> Result<(), StoreError> {
+/// Sets the password of a member, or takes it away.
+pub async fn set_password(
+    c: &mut Connection,
+    project: Uuid,
+    id: &str,
+    hash: Option<&str>,
+) -> Result<(), StoreError> {
     let sql = "update members set password_hash = $3 where project_id = $1 and id = $2 and deleted_at is null";
     sqlx::query::<Db>(sql).bind(project).bind(id).bind(hash).execute(c).await?;
     Ok(())
@@ -109,6 +114,31 @@ pub async fn sign_of_life(c: &mut Connection, project: Uuid, id: &str) -> Result
 pub async fn password_hash(c: &mut Connection, project: Uuid, id: &str) -> Result<Option<String>, StoreError> {
     let sql = "select password_hash from members where project_id = $1 and id = $2 and deleted_at is null";
     Ok(sqlx::query_scalar::<Db, Option<String>>(sql).bind(project).bind(id).fetch_optional(c).await?.flatten())
+}
+
+/// Sets whether the member is away; automatic replies are counted from zero again.
+pub async fn set_on_vacation(c: &mut Connection, project: Uuid, id: &str, away: bool) -> Result<(), StoreError> {
+    let sql = "update members set on_vacation = $3, auto_replies = 0 \
+               where project_id = $1 and id = $2 and deleted_at is null";
+    sqlx::query::<Db>(sql).bind(project).bind(id).bind(away).execute(c).await?;
+    Ok(())
+}
+
+/// Live members in the order of their ids, those after `after`; with `like`, a pattern of folded text, those whose
+/// username, address or name it fits.
+pub async fn list(
+    c: &mut Connection,
+    project: Uuid,
+    (after, like): (Option<&str>, Option<&str>),
+    limit: i64,
+) -> Result<Vec<Member>, StoreError> {
+    let sql = "-- store.members.list
+        select * from members where project_id = $1 and deleted_at is null and id > $2
+          and ($3 = '' or username_key like $3 escape '!' or email_key like $3 escape '!'
+            or lower(coalesce(first_name, '') || ' ' || coalesce(last_name, '')) like $3 escape '!')
+        order by id limit $4";
+    let query = sqlx::query_as::<Db, Member>(sql).bind(project).bind(after.unwrap_or_default());
+    Ok(query.bind(like.unwrap_or_default()).bind(limit).fetch_all(c).await?)
 }
 
 /// Every live member of a project, by username.

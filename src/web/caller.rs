@@ -16,6 +16,7 @@ use super::error::Problem;
 use crate::domain::api_key::{ApiKey, KeyHash, Scope};
 use crate::domain::catalogue::Project;
 use crate::domain::id::{self, ApiKeyId, ProjectId};
+use crate::pipeline::flows::Actor;
 use crate::store::db;
 use crate::store::shown::{AuditEntry, StoredKey};
 
@@ -33,6 +34,11 @@ pub(super) struct Caller<S> {
 }
 
 impl<S> Caller<S> {
+    /// Who starts a flow by this call.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { name: self.holder.name.clone(), client: self.client.0 }
+    }
+
     /// The row that tells of a change by this caller; to be written in the transaction of the change.
     pub(super) fn audit(&self, now: DateTime<Utc>, action: &str, subject: &str) -> AuditEntry {
         AuditEntry {

@@ -32,6 +32,12 @@ pub(super) enum Problem {
         field: Option<String>,
         detail: String,
     },
+    /// A text with a language of its own is wrong, at a line and a column.
+    InText {
+        field: String,
+        what: String,
+        at: (usize, usize),
+    },
     /// Something else stands in the way.
     Conflict {
         code: &'static str,
@@ -47,6 +53,10 @@ pub(super) enum Problem {
     TokenInvalid(TokenProblem),
     /// Ends the sentence "The password …".
     WeakPassword(&'static str),
+    /// 401 where it is to prove who somebody is, 403 where it is to allow a change.
+    WrongPassword(StatusCode),
+    /// For so many seconds.
+    Throttled(u32),
     TooLarge(usize),
     /// What is taken instead.
     UnsupportedMediaType(&'static str),
@@ -58,6 +68,10 @@ impl Problem {
     /// `invalid`: the detail reads "`field` is …".
     pub(super) fn invalid(field: &str, what: &str) -> Self {
         Self::Invalid { field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
+    }
+
+    fn conflict(code: &'static str, field: &'static str, detail: &str) -> Self {
+        Self::Conflict { code, field: Some(field), detail: detail.to_owned() }
     }
 
     /// Another record of the project has the name.
@@ -79,7 +93,7 @@ impl Problem {
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::UnknownMember => Reason::UnknownMember.name(),
-            Self::Invalid { .. } => Reason::Invalid.name(),
+            Self::Invalid { .. } | Self::InText { .. } => Reason::Invalid.name(),
             Self::Conflict { code, .. } => code,
             Self::PreconditionRequired => "precondition-required",
             Self::PreconditionFailed => "precondition-failed",
@@ -88,6 +102,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal.reason.name(),
             Self::TokenInvalid(_) => "token-invalid",
             Self::WeakPassword(_) => "weak-password",
+            Self::WrongPassword(_) => "wrong-password",
+            Self::Throttled(_) => "throttled",
             Self::TooLarge(_) => "too-large",
             Self::UnsupportedMediaType(_) => "unsupported-media-type",
             Self::Unavailable => "unavailable",
@@ -101,7 +117,7 @@ impl Problem {
             Self::MissingScope(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UnknownMember => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::InText { .. } => StatusCode::BAD_REQUEST,
             Self::Conflict { .. } | Self::IdempotencyKeyInUse => StatusCode::CONFLICT,
             Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -109,6 +125,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal_status(refusal.reason),
             Self::TokenInvalid(_) => StatusCode::GONE,
             Self::WeakPassword(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::WrongPassword(status) => *status,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -125,7 +143,13 @@ impl Problem {
         body.insert("status".into(), json!(self.status().as_u16()));
         body.insert("code".into(), json!(code));
         body.insert("detail".into(), json!(self.detail()));
-        let more: [(&str, Option<Value>); 4] = [
+        let place = |which: fn(&(usize, usize)) -> usize| match self {
+            Self::InText { at, .. } => Some(json!(which(at))),
+            _ => None,
+        };
+        let more: [(&str, Option<Value>); 6] = [
+            ("line", place(|at| at.0)),
+            ("column", place(|at| at.1)),
             ("field", self.field().map(Value::from)),
             ("reason", self.reason().map(Value::from)),
             ("scope", if let Self::MissingScope(scope) = self { Some(json!(scope.name())) } else { None }),
@@ -142,15 +166,17 @@ impl Problem {
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "This method is not known here",
             Self::UnknownMember => "There is no such member",
-            Self::Invalid { .. } => "The request is not valid",
+            Self::Invalid { .. } | Self::InText { .. } => "The request is not valid",
             Self::Conflict { .. } => "Something stands in the way",
             Self::PreconditionRequired => "Say which version you change",
             Self::PreconditionFailed => "It was changed meanwhile",
             Self::IdempotencyKeyInUse => "The same call is being made",
             Self::IdempotencyKeyReused => "The Idempotency-Key stands for another call",
-            Self::Refused(..) => "The event is refused",
+            Self::Refused(..) => "This is refused",
             Self::TokenInvalid(_) => "The token is not valid",
             Self::WeakPassword(_) => "The password is not good enough",
+            Self::WrongPassword(_) => "That is not the password",
+            Self::Throttled(_) => "That is too often",
             Self::TooLarge(_) => "The request is too large",
             Self::UnsupportedMediaType(_) => "The content type is not known here",
             Self::Unavailable => "This cannot be done now",
@@ -167,6 +193,9 @@ impl Problem {
             Self::MethodNotAllowed => "The header `Allow` says which methods are.".to_owned(),
             Self::UnknownMember => "The project of the key has no such member.".to_owned(),
             Self::Invalid { detail, .. } | Self::Conflict { detail, .. } => detail.clone(),
+            Self::InText { field, what, at: (line, column) } => {
+                format!("`{field}` is wrong in line {line}, column {column}: {what}")
+            }
             Self::PreconditionRequired => "Send the `ETag` of what you have read as `If-Match`.".to_owned(),
             Self::PreconditionFailed => "Read it again: its `ETag` is not the one of `If-Match`.".to_owned(),
             Self::IdempotencyKeyInUse => "A call with this `Idempotency-Key` has not ended yet.".to_owned(),
@@ -174,6 +203,8 @@ impl Problem {
             Self::Refused(refusal, _) => refusal.detail.clone(),
             Self::TokenInvalid(why) => token_detail(*why).to_owned(),
             Self::WeakPassword(what) => format!("The password {what}."),
+            Self::WrongPassword(_) => "The member has another password, or none.".to_owned(),
+            Self::Throttled(seconds) => format!("Too many were wrong; try again in {seconds} seconds."),
             Self::TooLarge(limit) => format!("At most {limit} bytes are taken."),
             Self::UnsupportedMediaType(taken) => format!("Send {taken}."),
             Self::Unavailable => "It may not have been done; try again.".to_owned(),
@@ -184,6 +215,7 @@ impl Problem {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => field.as_deref(),
+            Self::InText { field, .. } => Some(field),
             Self::Conflict { field, .. } => *field,
             Self::PreconditionRequired | Self::PreconditionFailed => Some("If-Match"),
             Self::IdempotencyKeyInUse | Self::IdempotencyKeyReused => Some("Idempotency-Key"),
@@ -283,6 +315,21 @@ impl From<FlowError> for Problem {
         match error {
             FlowError::Token(why) => Self::TokenInvalid(why),
             FlowError::WeakPassword(what) => Self::WeakPassword(what),
+            FlowError::WrongPassword => Self::WrongPassword(StatusCode::FORBIDDEN),
+            FlowError::Throttled(seconds) => Self::Throttled(seconds),
+            FlowError::UnknownMember => Self::UnknownMember,
+            FlowError::AlreadyAdministrator => Self::conflict(
+                "already-administrator",
+                "email",
+                "The member with this address is an administrator already.",
+            ),
+            FlowError::UsernameMismatch => Self::conflict(
+                "username-mismatch",
+                "username",
+                "The member with this address has another username.",
+            ),
+            FlowError::IdInUse => Self::conflict("id-in-use", "id", "Another member has this id."),
+            FlowError::Refused(refusal) => Self::Refused(refusal, None),
             FlowError::Busy => Self::Unavailable,
             FlowError::Store(error) => error.into(),
         }

@@ -8,6 +8,7 @@ pub mod api;
 mod caller;
 mod client;
 mod console;
+mod cors;
 mod error;
 mod etag;
 mod extract;
@@ -15,6 +16,8 @@ mod headers;
 pub mod health;
 mod hosted;
 mod idempotency;
+mod jexia;
+mod own_event;
 pub mod openapi;
 pub mod pages;
 mod serve;
@@ -96,7 +99,10 @@ pub fn router(state: State) -> Router {
     if state.surface.api {
         let records = api::routes().with_state(state.clone());
         let once = from_fn_with_state(Once { state: state.clone(), records }, idempotency::once);
-        router = router.merge(api::routes().route_layer(once)).merge(hosted::routes());
+        router = router
+            .merge(api::routes().route_layer(once))
+            .merge(hosted::routes(&state))
+            .merge(jexia::routes(&state));
         router = router.route("/openapi.json", get(openapi::get));
     }
     if state.surface.dev {

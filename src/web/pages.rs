@@ -60,6 +60,51 @@ pub struct TryAgainPage<'a> {
     pub nonce: &'a str,
 }
 
+/// Where a member asks for a mail to choose a new password.
+#[derive(Debug, Template)]
+#[template(path = "hosted/forgot-password.html")]
+pub struct ForgotPasswordPage<'a> {
+    pub look: &'a Look<'a>,
+    pub nonce: &'a str,
+    pub action: &'a str,
+    /// What was wrong with the last try, each a sentence.
+    pub errors: &'a [String],
+}
+
+/// A step that is one click. No `Debug`: it holds the token.
+#[derive(Template)]
+#[template(path = "hosted/button.html")]
+pub struct ButtonPage<'a> {
+    pub look: &'a Look<'a>,
+    pub nonce: &'a str,
+    pub action: &'a str,
+    pub token: &'a str,
+    pub title: &'a str,
+    pub paragraphs: &'a [String],
+    pub button: &'a str,
+}
+
+/// Which notifications a member gets. No `Debug`: it holds the token.
+#[derive(Template)]
+#[template(path = "hosted/notifications.html")]
+pub struct NotificationsPage<'a> {
+    pub look: &'a Look<'a>,
+    pub nonce: &'a str,
+    pub action: &'a str,
+    pub token: &'a str,
+    pub username: &'a str,
+}
+
+/// What became of a step.
+#[derive(Debug, Template)]
+#[template(path = "hosted/said.html")]
+pub struct SaidPage<'a> {
+    pub look: &'a Look<'a>,
+    pub nonce: &'a str,
+    pub title: &'a str,
+    pub paragraphs: &'a [String],
+}
+
 /// A captured mail in the list.
 #[derive(Debug, Clone)]
 pub struct MailRow {
@@ -188,7 +233,24 @@ mod tests {
         };
         let list = MailboxPage { look: &look, nonce: NONCE, mails: &[row], next_url: None };
         let errors = [EVIL.to_owned()];
+        let (nonce, token, action) = (NONCE, EVIL, "confirm-email");
+        let button = ButtonPage {
+            look: &look,
+            nonce,
+            action,
+            token,
+            title: EVIL,
+            paragraphs: &errors,
+            button: "Confirm this address",
+        };
+        let notifications = NotificationsPage { look: &look, nonce, action, token, username: EVIL };
+        let said = SaidPage { look: &look, nonce, title: EVIL, paragraphs: &errors };
+        let forgot = ForgotPasswordPage { look: &look, nonce, action, errors: &errors };
         for page in [
+            button.render().unwrap(),
+            notifications.render().unwrap(),
+            said.render().unwrap(),
+            forgot.render().unwrap(),
             reset(&look, &errors).render().unwrap(),
             done.render().unwrap(),
             list.render().unwrap(),

@@ -58,6 +58,10 @@ pub(crate) fn address(path: &str, names: &Names) -> String {
 fn body(method: &str, path: &str) -> Value {
     match (method, path) {
         ("put", "/v1/integrations/{id}") => json!({"name": "x", "kind": "capture", "from": "x@acme.example"}),
+        ("put", "/v1/automations/{id}") => {
+            json!({"name": "x", "event": "olga.card", "integration": "main", "template": "change-password"})
+        }
+        ("post", "/v1/automations/{id}/test") => json!({"to": "x@acme.example"}),
         ("put", "/v1/event-types/{type}") => json!({"schema": {"title": "ours"}}),
         ("post", "/v1/password-resets") => json!({"member": MARK}),
         _ => json!({}),

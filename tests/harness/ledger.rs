@@ -24,6 +24,7 @@ fn letter(number: usize) -> Letter {
         recipient: format!("user{number}@example.com"),
         message_id: format!("<m{number}@signalpost>"),
         token: Some(format!("token-{number}")),
+        text: String::new(),
     }
 }
 
@@ -150,8 +151,12 @@ fn a_dead_or_cancelled_dispatch_is_not_lost() {
 
 #[test]
 fn what_nobody_published_is_unknown() {
-    let mail =
-        Letter { recipient: "stranger@example.com".to_owned(), message_id: "x".to_owned(), token: None };
+    let mail = Letter {
+        recipient: "stranger@example.com".to_owned(),
+        message_id: "x".to_owned(),
+        token: None,
+        text: String::new(),
+    };
     assert_eq!(planted(|run| run.letters.push(mail)), ["Unknown"]);
     assert_eq!(planted(|run| run.refused.push("other")), ["Unknown"]);
     let dispatch = Dispatch { event: "other".to_owned(), message_id: None, ..dispatch(1) };
@@ -212,7 +217,12 @@ fn refusals_are_neither_dropped_nor_invented() {
 #[test]
 fn a_mail_for_a_refused_event_or_a_mere_record_is_uncalled() {
     for (recipient, event) in [("user9@example.com", "bad"), ("user1@example.net", "record")] {
-        let mail = Letter { recipient: recipient.to_owned(), message_id: "x".to_owned(), token: None };
+        let mail = Letter {
+            recipient: recipient.to_owned(),
+            message_id: "x".to_owned(),
+            token: None,
+            text: String::new(),
+        };
         let found = planted_under(Rules::default(), |run| run.letters.push(mail));
         assert_eq!(found, ["Uncalled"], "{event}");
     }

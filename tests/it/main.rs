@@ -11,9 +11,12 @@ mod world;
 
 mod account_events;
 mod acts;
+mod automations;
 mod batches;
 mod campaign;
+mod flows;
 mod holding_back;
+mod hosted;
 mod mail_faults;
 mod messages;
 mod one_use;

@@ -16,7 +16,7 @@ use signalpost::domain::clock::Clock;
 use signalpost::domain::id::ApiKeyId;
 use signalpost::domain::keys::{Keyring, SecretKey};
 use signalpost::mail::server::Limits;
-use signalpost::project_file::{self, Applying, apply};
+use signalpost::project_file::{self, ApplyError, Applying, Change, apply};
 use signalpost::store::shown::StoredKey;
 use signalpost::store::{Conn, Store, lite, pg};
 
@@ -139,6 +139,11 @@ impl World {
              connections = {connections}\n",
             self.sink.port()
         );
+        self.apply(&text).await.unwrap();
+    }
+
+    /// Applies a project's file.
+    pub(crate) async fn apply(&self, text: &str) -> Result<Vec<Change>, ApplyError> {
         let applying = Applying {
             store: &self.store,
             keys: &self.keyring,
@@ -146,7 +151,7 @@ impl World {
             public_host: "127.0.0.1",
             environment: &std::collections::BTreeMap::new(),
         };
-        apply(&applying, &text, project_file::Options::default()).await.unwrap();
+        apply(&applying, text, project_file::Options::default()).await
     }
 
     async fn make_key(&self) {
@@ -236,6 +241,11 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = self.client.get(format!("{}{path}", self.nodes[self.live_node()].base));
+        Answer::of(request.bearer_auth(self.key.expose()).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        let request = self.client.delete(format!("{}{path}", self.nodes[self.live_node()].base));
         Answer::of(request.bearer_auth(self.key.expose()).send().await.unwrap()).await
     }
 

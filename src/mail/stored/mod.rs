@@ -91,6 +91,14 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     engine
 });
 
+/// Whether a text shows the token or the link.
+pub fn carries(text: &Text, event_type: &str) -> bool {
+    let source = language::plain(&text.body);
+    let pieces = check_template(&source, &Scope { event_type, place: Place::Body, token: true });
+    let is_secret = |piece: &Piece<'_>| matches!(piece, Piece::Value { of: Some(of), .. } if of.is_secret());
+    pieces.is_ok_and(|pieces| pieces.iter().any(is_secret))
+}
+
 /// Checks a text before it is stored.
 pub fn check(text: &Text, purposes: &Purposes<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();

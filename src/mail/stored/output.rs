@@ -1,6 +1,7 @@
 //! The parts of a stored body made into the HTML and the text of a mail. Everything is written from what was read:
 //! nothing of the body is passed through. Must not know how the body was written.
 
+use super::html::is_empty_element;
 use super::markup::{Fault, Part};
 use super::text::Text;
 use super::url::resolved;
@@ -12,6 +13,9 @@ const HEADING: &str = "margin:0 0 16px;font-size:20px;line-height:1.25;font-weig
 const LINK: &str = "color:#0b57d0;overflow-wrap:anywhere;";
 const CODE: &str = "margin:0 0 16px;white-space:pre-wrap;overflow-wrap:anywhere;";
 
+/// The deepest nesting of elements.
+const DEEPEST: usize = 60;
+
 /// The two parts of a body.
 pub(super) struct Output {
     pub(super) html: String,
@@ -20,8 +24,14 @@ pub(super) struct Output {
 
 /// Writes both parts. A fault names the octet of the body where its part starts.
 pub(super) fn write(parts: &[Part], link_hosts: &[String]) -> Result<Output, Fault> {
-    let mut writer =
-        Writer { link_hosts, html: String::new(), text: Text::default(), links: Vec::new(), pre: 0 };
+    let mut writer = Writer {
+        link_hosts,
+        html: String::new(),
+        text: Text::default(),
+        links: Vec::new(),
+        pre: 0,
+        depth: 0,
+    };
     for part in parts {
         writer.part(part)?;
     }
@@ -35,11 +45,15 @@ struct Writer<'a> {
     /// Where the links that are open lead, and where their text starts.
     links: Vec<(String, usize)>,
     pre: usize,
+    depth: usize,
 }
 
 impl Writer<'_> {
     fn part(&mut self, part: &Part) -> Result<(), Fault> {
         match part {
+            Part::Open { at, .. } if self.depth >= DEEPEST => {
+                Err((*at, format!("elements are nested more than {DEEPEST} deep")))
+            }
             Part::Open { name, attributes, at } => self
                 .open(name, attributes)
                 .map_err(|(attribute, what)| (*at, format!("`{attribute}` {what}"))),
@@ -82,6 +96,7 @@ impl Writer<'_> {
             "pre" => self.pre += 1,
             _ => {}
         }
+        self.depth += usize::from(!is_empty_element(name));
         self.text.open(name, attributes);
         Ok(())
     }
@@ -97,6 +112,7 @@ impl Writer<'_> {
             "pre" => self.pre = self.pre.saturating_sub(1),
             _ => {}
         }
+        self.depth = self.depth.saturating_sub(1);
         self.text.close(name);
     }
 

@@ -16,6 +16,7 @@ use crate::domain::id::IntegrationId;
 use crate::domain::integration::{self, CONNECTIONS, Kind, MOST_CONNECTIONS, Maker, Making, Wish};
 use crate::domain::project::{check_name, or_none};
 use crate::domain::smtp_url::{self, SmtpUrl};
+use crate::pipeline::reach::test_mail;
 use crate::store::{Tx, db};
 use crate::web::State;
 use crate::web::caller::{Caller, IntegrationsWrite, Read};
@@ -154,7 +155,7 @@ pub(super) async fn test(
     let found = db!(c, integrations::get(caller.project.id, read_id(&id)?))?.ok_or(Problem::NotFound)?;
     drop(c);
     let now = state.clock.now();
-    let steps = state.reach.try_out(&found, to.as_deref(), now).await;
+    let steps = state.reach.try_out(&found, to.as_deref().map(|to| (to, test_mail(&found))), now).await;
     let mut c = state.store.write().await?;
     db!(c, audit::insert(&caller.audit(now, "integration.tested", &subject(&found, &[]))))?;
     Ok(Json(json!({ "ok": steps.iter().all(|step| step.ok), "steps": steps })))

@@ -1,10 +1,14 @@
 //! The JSON API. The table below is every route that needs a key, with the scope that it needs; a test holds
 //! the handlers against it.
 
+mod administrators;
 mod audit;
+mod automation_body;
+mod automations;
 mod changing;
 mod dead_letters;
 mod dispatches;
+mod email_changes;
 mod event_types;
 mod events;
 mod inbound;
@@ -12,7 +16,9 @@ mod integrations;
 mod members;
 mod paging;
 mod password_resets;
+mod passwords;
 mod project;
+mod samples;
 mod tokens;
 
 use std::sync::Arc;
@@ -24,6 +30,7 @@ use super::State;
 use super::caller::{AccountsWrite, AutomationsWrite, EventsWrite, IntegrationsWrite, Needs, Read};
 use crate::domain::api_key::Scope;
 
+pub(super) use members::find as find_member;
 pub(super) use tokens::shown as token_shown;
 
 /// A route of the API.
@@ -58,8 +65,21 @@ table! {
     post "/v1/dead-letters/discard"     EventsWrite   dead_letters::discard;
     get  "/v1/dispatches"               Read          dispatches::list;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
-    get  "/v1/members/{member}"         Read          members::get;
+    get    "/v1/members"                           Read          members::list;
+    post   "/v1/members"                           AccountsWrite members::create;
+    get    "/v1/members/{member}"                  Read          members::get;
+    patch  "/v1/members/{member}"                  AccountsWrite members::edit;
+    delete "/v1/members/{member}"                  AccountsWrite members::delete;
+    get    "/v1/members/{member}/tokens"           Read          tokens::list;
+    delete "/v1/members/{member}/tokens"           AccountsWrite tokens::revoke;
+    post   "/v1/members/{member}/email"            AccountsWrite email_changes::request;
+    put    "/v1/members/{member}/password"         AccountsWrite passwords::change;
+    post   "/v1/members/{member}/verify-password"  AccountsWrite passwords::verify;
+    post   "/v1/email-changes/confirm"             AccountsWrite email_changes::confirm;
+    post   "/v1/email-changes/undo"                AccountsWrite email_changes::undo;
+    post   "/v1/administrators"                    AccountsWrite administrators::create;
     post "/v1/password-resets"          AccountsWrite password_resets::request;
+    post "/v1/password-resets/force"    AccountsWrite password_resets::force;
     post "/v1/password-resets/complete" AccountsWrite password_resets::complete;
     post "/v1/tokens/inspect"           AccountsWrite tokens::inspect;
     post "/v1/tokens/redeem"            AccountsWrite tokens::redeem;
@@ -71,6 +91,17 @@ table! {
     post "/v1/integrations/{id}/test"   IntegrationsWrite integrations::test;
     post "/v1/integrations/{id}/pause"  IntegrationsWrite changing::pause_integration;
     post "/v1/integrations/{id}/resume" IntegrationsWrite changing::resume_integration;
+    get  "/v1/automations"              Read          automations::list;
+    post "/v1/automations"              AutomationsWrite automations::create;
+    post "/v1/automations/preview"      AutomationsWrite samples::preview;
+    get  "/v1/automations/{id}"         Read          automations::get;
+    put  "/v1/automations/{id}"         AutomationsWrite automations::replace;
+    delete "/v1/automations/{id}"       AutomationsWrite automations::retire;
+    get  "/v1/automations/{id}/versions" Read         automations::versions;
+    post "/v1/automations/{id}/versions/{n}/restore" AutomationsWrite automations::restore;
+    post "/v1/automations/{id}/test"    AutomationsWrite samples::test;
+    post "/v1/explain"                  Read          samples::explain_event;
+    get  "/v1/templates"                Read          samples::templates;
     post "/v1/automations/{id}/pause"   AutomationsWrite changing::pause_automation;
     post "/v1/automations/{id}/resume"  AutomationsWrite changing::resume_automation;
     get  "/v1/project"                  Read          project::get;

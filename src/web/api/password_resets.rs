@@ -1,4 +1,4 @@
-//! Password resets: asked for, and completed.
+//! Password resets: asked for, forced, and completed.
 
 use std::sync::Arc;
 
@@ -9,15 +9,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::members::find;
-use crate::domain::event::{Incoming, Planned};
 use crate::domain::password::Password;
-use crate::pipeline::Payload;
-use crate::pipeline::flows::OWN_SOURCE;
+use crate::pipeline::flows::Proof;
 use crate::web::State;
 use crate::web::caller::{AccountsWrite, Caller};
 use crate::web::error::Problem;
 use crate::web::extract::{JsonBody, member_ref};
 use crate::web::idempotency::OwnEventId;
+use crate::web::own_event::{Wanted, publish};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,23 +54,34 @@ pub(super) async fn request(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let name = member_ref("member", &wish.member)?;
     let member = find(&state, caller.project.id, &name).await?;
-    let now = state.clock.now();
-    let incoming = Incoming {
-        project: caller.project.slug.clone(),
-        source: OWN_SOURCE.to_owned(),
-        id,
-        kind: "account.password-reset-requested".to_owned(),
-        time: now,
-        received_at: now,
-        data: json!({ "member": member.id, "reason": wish.reason.name() }),
-        traceparent: None,
+    let data = json!({ "member": member.id, "reason": wish.reason.name() });
+    let wanted = Wanted { id, kind: "account.password-reset-requested", data, client: None };
+    let event = publish(&state, &caller.project, wanted).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event }))))
+}
+
+/// No `Debug`: a password is a secret.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Force {
+    member: String,
+    new_password: Option<Password>,
+}
+
+/// `POST /v1/password-resets/force`: by the mail with reason `forced`, or at once.
+pub(super) async fn force(
+    caller: Caller<AccountsWrite>,
+    From(state): From<Arc<State>>,
+    JsonBody(force): JsonBody<Force>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let name = member_ref("member", &force.member)?;
+    let (project, actor) = (caller.project.id, caller.actor());
+    let Some(password) = force.new_password else {
+        let event = state.flows.force_reset(project, &name, &actor).await?;
+        return Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event }))));
     };
-    match state.intake.submit(Payload::Event(incoming)).await? {
-        Planned::Accepted { event, .. } | Planned::Duplicate { event, .. } => {
-            Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event }))))
-        }
-        Planned::Refused { event, refusal } => Err(Problem::Refused(refusal, Some(event))),
-    }
+    let member = state.flows.change_password(project, &name, (password, Proof::OnBehalf), &actor).await?;
+    Ok((StatusCode::OK, Json(json!({ "member": member }))))
 }
 
 /// A token and the password that it is to set. No `Debug`: both are secrets.
@@ -89,6 +99,6 @@ pub(super) async fn complete(
     JsonBody(completion): JsonBody<Completion>,
 ) -> Result<Json<Value>, Problem> {
     let Completion { token, new_password } = completion;
-    let member = state.flows.complete_reset(caller.project.id, &token, new_password).await?;
+    let member = state.flows.complete_reset(caller.project.id, &token, new_password, &caller.actor()).await?;
     Ok(Json(json!({ "member": member })))
 }

@@ -1,24 +1,28 @@
-//! Tokens, for services that keep the passwords themselves.
+//! Tokens: inspected and redeemed for services that keep the passwords themselves, listed and taken back. A listed
+//! one shows neither the token nor its id.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as From;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::paging::Items;
 use crate::domain::token::Purpose;
 use crate::pipeline::flows::Inspected;
+use crate::store::rows::StoredToken;
 use crate::web::State;
-use crate::web::caller::{AccountsWrite, Caller};
+use crate::web::caller::{AccountsWrite, Caller, Read};
 use crate::web::error::Problem;
-use crate::web::extract::JsonBody;
+use crate::web::extract::{JsonBody, Params, PathName, member_ref};
 
 /// No `Debug`: a token is a secret.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Presented {
-    token: String,
+    pub(super) token: String,
 }
 
 /// `POST /v1/tokens/inspect`: does not use it up.
@@ -55,8 +59,48 @@ pub(super) async fn redeem(
     From(state): From<Arc<State>>,
     JsonBody(redemption): JsonBody<Redemption>,
 ) -> Result<Json<Value>, Problem> {
-    let purpose = Purpose::from_name(&redemption.purpose)
-        .ok_or_else(|| Problem::invalid("purpose", "is not a purpose of tokens"))?;
-    let member = state.flows.redeem(caller.project.id, &redemption.token, purpose).await?;
+    let purpose = purpose(&redemption.purpose)?;
+    let member = state.flows.redeem(caller.project.id, &redemption.token, purpose, &caller.actor()).await?;
     Ok(Json(json!({ "member": member })))
+}
+
+/// `GET /v1/members/{member}/tokens`: those that are still good.
+pub(super) async fn list(
+    caller: Caller<Read>,
+    From(state): From<Arc<State>>,
+    PathName(name): PathName,
+) -> Result<Json<Items<Value>>, Problem> {
+    let name = member_ref("member", &name)?;
+    let tokens = state.flows.tokens(caller.project.id, &name).await?;
+    let shown = |token: &StoredToken| {
+        json!({
+            "purpose": token.purpose,
+            "requested_at": token.requested_at,
+            "expires_at": token.expires_at,
+        })
+    };
+    Ok(Json(Items { items: tokens.iter().map(shown).collect(), next: None }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    purpose: Option<String>,
+}
+
+/// `DELETE /v1/members/{member}/tokens?purpose=`: of one purpose, or all.
+pub(super) async fn revoke(
+    caller: Caller<AccountsWrite>,
+    From(state): From<Arc<State>>,
+    PathName(name): PathName,
+    Params(which): Params<Which>,
+) -> Result<StatusCode, Problem> {
+    let name = member_ref("member", &name)?;
+    let purpose = which.purpose.as_deref().map(purpose).transpose()?;
+    state.flows.revoke_tokens(caller.project.id, &name, purpose, &caller.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn purpose(text: &str) -> Result<Purpose, Problem> {
+    Purpose::from_name(text).ok_or_else(|| Problem::invalid("purpose", "is not a purpose of tokens"))
 }

@@ -10,6 +10,8 @@ pub struct Letter {
     pub message_id: String,
     /// The first thing in the body that looks like a token.
     pub token: Option<String>,
+    /// The body's parts, one after the other, on one line.
+    pub text: String,
 }
 
 impl Letter {
@@ -17,10 +19,12 @@ impl Letter {
     pub fn read(recipient: &str, raw: &[u8]) -> Self {
         let raw = String::from_utf8_lossy(raw).replace("\r\n", "\n");
         let (headers, body) = halves(&raw);
+        let text = decoded(headers, body);
         Self {
             recipient: recipient.to_lowercase(),
             message_id: header(headers, "message-id").unwrap_or_default(),
-            token: token(&decoded(headers, body)),
+            token: token(&text),
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
         }
     }
 
