@@ -62,7 +62,7 @@ async fn what_is_not_there_and_what_is_not_done_are_problems() {
     let mut allowed: Vec<&str> = answer.header("allow").split(',').collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
-    send(&app, "options", "/p/acme/reset-password").await.is_problem(405, "method-not-allowed");
+    send(&app, "delete", "/p/acme/reset-password").await.is_problem(405, "method-not-allowed");
 }
 
 #[tokio::test]
