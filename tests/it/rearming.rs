@@ -266,7 +266,8 @@ async fn an_event_that_is_replayed_twice_at_once_loses_no_mail() {
 #[tokio::test]
 async fn events_that_are_replayed_together_are_all_armed() {
     let world = refusing(2).await;
-    let events = ["ada", "bob"].map(|name| world.event("password-reset-requested", &json!({ "member": name })));
+    let events =
+        ["ada", "bob"].map(|name| world.event("password-reset-requested", &json!({ "member": name })));
     let mut dead = Vec::new();
     for event in &events {
         dead.push(world.post("/v1/events", event.clone()).await.dispatch());
@@ -282,14 +283,20 @@ async fn events_that_are_replayed_together_are_all_armed() {
 async fn the_address_that_was_left_gets_no_token_but_the_one_back_in_a_replay_too() {
     let world = refusing(2).await;
     let [old, new] = dead_move(&world).await;
-    store(&world, "update automations set purpose = 'reset-password' where name = 'E-mail address changed'").await;
+    store(&world, "update automations set purpose = 'reset-password' where name = 'E-mail address changed'")
+        .await;
     assert_eq!(replay(&world, &old).await, "no-automation");
     assert_eq!(replay(&world, &new).await, "no-automation");
     assert_eq!(world.mails().len(), 0);
-    store(&world, "update automations set purpose = 'undo-email-change' where name = 'E-mail address changed'").await;
+    store(
+        &world,
+        "update automations set purpose = 'undo-email-change' where name = 'E-mail address changed'",
+    )
+    .await;
     assert_eq!(replay(&world, &old).await, "done");
     assert_eq!(replay(&world, &new).await, "done");
-    let mails: Vec<_> = world.mails().into_iter().map(|mail| (mail.recipient, mail.token.is_some())).collect();
+    let mails: Vec<_> =
+        world.mails().into_iter().map(|mail| (mail.recipient, mail.token.is_some())).collect();
     assert_eq!(mails, [("ada@example.com".to_owned(), true), ("ada@new.example".to_owned(), false)]);
 }
 
@@ -310,13 +317,16 @@ async fn a_replay_asks_whether_the_automation_is_still_for_the_event() {
     let world = refusing(1).await;
     let dispatch = dead_reset(&world, "ada").await;
     let automation = |text: &str| {
-        format!("[project]\nslug = 'acme'\n[[automations]]\nname = 'Reset password'\ncondition = \"{text}\"\n")
+        format!(
+            "[project]\nslug = 'acme'\n[[automations]]\nname = 'Reset password'\ncondition = \"{text}\"\n"
+        )
     };
     world.apply(&automation("event.reason == 'admin'")).await.unwrap();
     world.nudge().await;
     assert_eq!(replay(&world, &dispatch).await, "no-automation");
     world.apply(&automation("event.reason == 'member'")).await.unwrap();
-    store(&world, "update automations set event_type = 'account.signed-in' where name = 'Reset password'").await;
+    store(&world, "update automations set event_type = 'account.signed-in' where name = 'Reset password'")
+        .await;
     assert_eq!(replay(&world, &dispatch).await, "no-automation");
     store(
         &world,
@@ -330,7 +340,8 @@ async fn a_replay_asks_whether_the_automation_is_still_for_the_event() {
 #[tokio::test]
 async fn an_address_that_is_not_confirmed_gets_no_token_but_the_one_that_confirms_it() {
     let world = refusing(0).await;
-    store(&world, "update automations set purpose = 'reset-password' where name = 'Confirm e-mail address'").await;
+    store(&world, "update automations set purpose = 'reset-password' where name = 'Confirm e-mail address'")
+        .await;
     let data = json!({ "member": "ada", "new_email": "thief@example.com" });
     let answer = world.publish("email-change-requested", data).await;
     assert_eq!(answer.said(), (202, "no-automation"));
@@ -366,7 +377,11 @@ async fn a_retry_mails_nobody_who_was_deleted() {
 async fn a_mail_that_joins_the_token_of_others_is_taken_away_with_them() {
     let world = refusing(2).await;
     world.second_reset_automation().await;
-    store(&world, "update automations set purpose = null, template = 'change-password' where name = 'Second'").await;
+    store(
+        &world,
+        "update automations set purpose = null, template = 'change-password' where name = 'Second'",
+    )
+    .await;
     let answer = world.publish("password-reset-requested", json!({ "member": "ada" })).await;
     world.until_idle().await;
     let mut dead = dispatches(&answer);
