@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::paging::{Items, limit};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
-use crate::pipeline::attribute::full_type;
+use crate::pipeline::full_type;
 use crate::pipeline::rearm::{Verdict, Verdicts};
 use crate::store::db;
 use crate::store::shown::{StoredAttempt, StoredDispatch};
