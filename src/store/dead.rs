@@ -86,7 +86,7 @@ pub async fn overcopied(c: &mut Connection, limit: i64) -> Result<Vec<Uuid>, Sto
 /// Which of the dispatches are dead, and said to have a copy.
 pub async fn copies_of(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
-        "select id from dispatches where state = 'dead' and copied_due_at = due_at
+        "select id from dispatches where case state when 'dead' then true end and copied_due_at = due_at
            and id = any(array(select value::uuid from json_array_elements_text($1::text::json)))",
         "select id from dispatches where state = 'dead' and copied_due_at = due_at
            and id in (select unhex(value) from json_each($1))",
@@ -98,9 +98,10 @@ pub async fn copies_of(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<Uuid>, St
 pub async fn copy_again(c: &mut Connection, project: Uuid, ids: &[Uuid]) -> Result<(), StoreError> {
     const SQL: &str = dialect(
         "update dispatches set copied_due_at = $3 where id = any(array(
-           select id from dispatches where project_id = $1 and state = 'dead' and copied_due_at is not null
+           select id from dispatches where project_id = $1 and case state when 'dead' then true end
+             and copied_due_at is not null
              and id = any(array(select value::uuid from json_array_elements_text($2::text::json)))
-           order by id for no key update)) and state = 'dead'",
+           order by id for no key update)) and case state when 'dead' then true end",
         "update dispatches set copied_due_at = $3 where project_id = $1 and state = 'dead'
            and copied_due_at is not null and id in (select unhex(value) from json_each($2))",
     );

@@ -1,5 +1,6 @@
 //! Dispatches armed again, or no longer wanted, by somebody's wish: each statement takes a bounded list of ids of
-//! one project, and locks them in key order.
+//! one project, and locks them in key order. A `case` around the state keeps PostgreSQL's planner to the key: it
+//! would take the index of what is dead, which can be long.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub async fn dead(c: &mut Connection, project: Uuid, ids: &[Uuid]) -> Result<Vec
         "-- store.rearm.dead
          with d as materialized (
            select id, project_id, event_id, automation_id, member_id, recipient, purpose, message_id
-           from dispatches where project_id = $1 and state = 'dead'
+           from dispatches where project_id = $1 and case state when 'dead' then true end
              and id = any(array(select value::uuid from json_array_elements_text($2::text::json)))),
          e as materialized (
            select id, type, time, data from events where id = any(array(select event_id from d)))
@@ -54,7 +55,8 @@ pub async fn dead_of_events(
              cross join lateral json_array_elements_text(e.dispatches::json) k
            where e.project_id = $1
              and e.id = any(array(select value::uuid from json_array_elements_text($2::text::json))))
-         select id from dispatches where project_id = $1 and state = 'dead' and id = any(array(select id from k))",
+         select id from dispatches where project_id = $1 and case state when 'dead' then true end
+           and id = any(array(select id from k))",
         "-- store.rearm.dead_of_events
          select d.id from json_each($2) w cross join events e on e.id = unhex(w.value)
          cross join json_each(e.dispatches) k
@@ -77,11 +79,12 @@ pub async fn retry(
         "-- store.rearm.retry
          update dispatches d set state = 'pending', reason = null, cancel_reason = null, holder = null, due_at = $3,
            charged = 0
-         where d.id = any(array(select id from dispatches where project_id = $1 and state = 'dead'
+         where d.id = any(array(select id from dispatches where project_id = $1
+             and case state when 'dead' then true end
              and id = any(array(select value::uuid from json_array_elements_text($2::text::json)))
            order by id for no key update))
-         and d.state = 'dead' and d.expires_at > $3 and exists (
-           select 1 from members m where m.project_id = d.project_id and m.id = d.member_id and m.deleted_at is null)
+         and case d.state when 'dead' then true end and d.expires_at > $3
+         and (select m.deleted_at is null from members m where m.project_id = d.project_id and m.id = d.member_id)
          and (d.purpose is null or exists (
            select 1 from tokens t where t.id = d.token_id and t.used_at is null and t.ended_at is null))
          returning d.id",
@@ -108,7 +111,7 @@ pub async fn again(c: &mut Connection, rows: &[AgainRow]) -> Result<Vec<Uuid>, S
              automation_version integer, integration_id uuid, template text, recipient text, purpose text,
              token_id uuid, message_id text, due_at timestamptz, expires_at timestamptz)),
          mine as materialized (select id from dispatches where id = any(array(select id from r))
-           and state = 'dead' order by id for no key update)
+           and case state when 'dead' then true end order by id for no key update)
          update dispatches d set state = 'pending', reason = null, cancel_reason = null, holder = null, charged = 0,
            automation_version = r.automation_version, integration_id = r.integration_id, template = r.template,
            recipient = r.recipient, purpose = r.purpose, token_id = r.token_id, message_id = r.message_id,
@@ -166,9 +169,10 @@ pub async fn discard(
     const SQL: &str = dialect(
         "-- store.rearm.discard
          update dispatches set state = 'cancelled', reason = $3
-         where id = any(array(select id from dispatches where project_id = $1 and state = 'dead'
+         where id = any(array(select id from dispatches where project_id = $1
+             and case state when 'dead' then true end
              and id = any(array(select value::uuid from json_array_elements_text($2::text::json)))
-           order by id for no key update)) and state = 'dead' returning id",
+           order by id for no key update)) and case state when 'dead' then true end returning id",
         "-- store.rearm.discard
          update dispatches set state = 'cancelled', reason = $3
          where state = 'dead' and project_id = $1 and id in (select unhex(value) from json_each($2)) returning id",
@@ -189,8 +193,9 @@ pub async fn like(
     // A text for each: with the state as a bind, one plan for all binds could use no index of either.
     const DEAD: &str = dialect(
         "-- store.rearm.like dead
-         select d.id from dispatches d where d.project_id = $1 and d.state = 'dead' and d.id > $2
-           and ($3::text is null or d.reason = $3) and ($4::timestamptz is null or d.created_at >= $4)
+         -- Compared as the index of what is dead has them.
+         select d.id from dispatches d where d.state = 'dead' and d.project_id = $1
+           and (d.project_id, d.id) > ($1, $2) and ($3::text is null or d.reason = $3) and ($4::timestamptz is null or d.created_at >= $4)
            and ($5::text is null or exists (select 1 from events e where e.id = d.event_id and e.type = $5))
          order by d.id limit $6",
         "-- store.rearm.like dead
