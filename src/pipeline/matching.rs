@@ -146,9 +146,28 @@ mod tests {
 
     use super::super::fixture::{RESET, at, automation, incoming, prepared, project};
     use super::*;
-    use crate::domain::catalogue::{Catalogue, Project};
+    use crate::domain::catalogue::{Catalogue, Project, TokenPlan};
     use crate::domain::condition::Condition;
     use crate::domain::id::ProjectId;
+
+    #[test]
+    fn with_a_change_of_the_address_goes_only_the_token_that_was_made_for_it() {
+        const ASKED: &str = "account.email-change-requested";
+        let fits = |kind: &str, moved: bool, purpose: Purpose| {
+            let project = project(Vec::new());
+            let data = json!({ "member": "mem_ada", "new_email": "ada@new.example" });
+            let event = prepared(&project, incoming("1", kind, at(0), data));
+            let token = Some(TokenPlan { purpose, lifetime: purpose.default_lifetime() });
+            let automation = Automation { event_type: kind.to_owned(), token, ..automation("One", 1800) };
+            Asked::new(&event, None, moved, at(0)).why_not(&automation).is_none()
+        };
+        for purpose in Purpose::ALL {
+            assert_eq!(fits(ASKED, false, purpose), purpose == Purpose::ChangeEmail, "{purpose:?}");
+            assert_eq!(fits(MOVED, true, purpose), purpose == Purpose::UndoEmailChange, "{purpose:?}");
+            let elsewhere = matches!(purpose, Purpose::ResetPassword | Purpose::Notifications);
+            assert_eq!(fits(RESET, false, purpose), elsewhere, "{purpose:?}");
+        }
+    }
 
     /// A catalogue of so many projects, the last of them with so many automations, ten of which are asked.
     fn catalogue(projects: u128, automations: usize) -> (Catalogue, ProjectId) {
