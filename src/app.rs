@@ -71,6 +71,7 @@ impl App {
             keys: keys.clone(),
             public_url: public_url.clone(),
             sender: settings.sender,
+            is_told: settings.broker.is_some(),
         })
         .await
         .context("start the pipeline")?;

@@ -11,6 +11,7 @@ pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod expiry;
 pub mod explain;
 pub mod fetch;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub mod lanes;
 pub mod lease;
 pub mod live;
 pub mod matching;
+pub mod notices;
 pub mod pace;
 pub mod parcel;
 pub mod plan;
