@@ -5,6 +5,7 @@ pub mod accounts;
 mod attribute;
 pub mod carry;
 pub mod commit;
+pub mod dead_acts;
 pub mod dead_letters;
 pub mod decode;
 pub mod drafts;

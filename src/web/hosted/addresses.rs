@@ -41,7 +41,7 @@ const CONFIRM: Step = Step {
         let (name, username) = (&look.name, &inspected.member.username);
         let address = inspected.address.as_deref().unwrap_or("this address");
         [
-            format!("From then on messages of {name} for the account {username} go to {address}."),
+            format!("Once you confirm, messages of {name} for the account {username} go to {address}."),
             "The address that the account has now is told of the change.".to_owned(),
         ]
     },
