@@ -61,20 +61,26 @@ pub struct App {
     store: Store,
 }
 
+impl Settings {
+    /// What the pipeline is started with: the sender is its own.
+    fn pipeline(&mut self) -> engine::Settings {
+        engine::Settings {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            keys: self.keys.clone(),
+            public_url: self.public_url.clone(),
+            sender: self.sender.take(),
+            is_told: self.broker.is_some(),
+        }
+    }
+}
+
 impl App {
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub async fn start(mut settings: Settings) -> anyhow::Result<Self> {
+        let pipeline = settings.pipeline();
         let Settings { store, clock, keys, public_url, surfaces, .. } = settings;
         partitions::ensure(&store, clock.now()).await.context("make the partitions of the coming days")?;
-        let engine = Engine::start(engine::Settings {
-            store: store.clone(),
-            clock: clock.clone(),
-            keys: keys.clone(),
-            public_url: public_url.clone(),
-            sender: settings.sender,
-            is_told: settings.broker.is_some(),
-        })
-        .await
-        .context("start the pipeline")?;
+        let engine = Engine::start(pipeline).await.context("start the pipeline")?;
         let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
         let takes_messages = settings.broker.is_some() && engine.sender.is_some();
         let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());

@@ -181,11 +181,11 @@ mod tests {
         );
         for (wishes, is_told, kinds) in [
             (&["account.*"][..], true, vec!["account.password-changed"]),
-            (&["*"], true, vec!["account.password-changed", "event.settled"]),
-            (&["event.settled"], true, vec!["event.settled"]),
-            (&["account.email-changed", "dispatch.*"], true, vec![]),
-            (&[], true, vec![]),
-            (&["*"], false, vec![]),
+            (&["*"][..], true, vec!["account.password-changed", "event.settled"]),
+            (&["event.settled"][..], true, vec!["event.settled"]),
+            (&["account.email-changed", "dispatch.*"][..], true, vec![]),
+            (&[][..], true, vec![]),
+            (&["*"][..], false, vec![]),
         ] {
             let catalogue = catalogue(wishes, is_told);
             let mut notices = Notices::new(&catalogue, at(5));
