@@ -86,9 +86,8 @@ impl App {
         let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());
         let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
         let broker = settings.broker.map(|options| Broker::new(options, &clock, &keys));
-        let dead_messages = broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep));
-        let dead_messages = dead_messages.unwrap_or_default();
-
+        let dead_messages =
+            broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep)).unwrap_or_default();
         let asyncapi = Arc::new(broker::describe());
         let state = |surface| web::State {
             store: store.clone(),
@@ -107,6 +106,7 @@ impl App {
             dead_messages: dead_messages.clone(),
             asyncapi: asyncapi.clone(),
             rearm: engine.rearm.clone(),
+            tasks: takers.clone(),
         };
         let addresses = open(surfaces, state, &takers, &stop_taking)?;
 
@@ -114,9 +114,7 @@ impl App {
         let worker = broker.as_ref().filter(|_| takes_messages).map(|broker| broker.worker(&engine));
         let publisher = broker.map(|broker| broker.publisher);
         let health = worker.as_ref().map(broker::Worker::health);
-        if let Some(worker) = worker {
-            takers.spawn(worker.run(may_take, stop_taking.clone()));
-        }
+        worker.map(|worker| takers.spawn(worker.run(may_take, stop_taking.clone())));
         let chores = Upkeep {
             store: store.clone(),
             clock,

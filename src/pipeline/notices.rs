@@ -201,8 +201,7 @@ mod tests {
         let data = json!({
             "member": "ada", "by": "reset", "password": "hunter2", "token": "hunter2", "matched": ["hunter2"],
         });
-        let changed =
-            prepared(&project(Vec::new()), incoming("1", "account.password-changed", at(0), data));
+        let changed = prepared(&project(Vec::new()), incoming("1", "account.password-changed", at(0), data));
         let mut notices = Notices::new(&catalogue, at(5));
         notices.planned(&changed, EventId::new_at(at(5)), &told(Outcome::Applied, true), &[]);
         // What is outdated changed nothing.
@@ -271,7 +270,10 @@ mod tests {
         let again = db!(c, notices::take((at(59), at(90)), 2)).unwrap();
         assert_eq!(again.iter().map(|one| one.id).collect::<Vec<_>>(), [rest[0].id]);
         let crashed = db!(c, notices::take((at(60), at(90)), 2)).unwrap();
-        assert_eq!(crashed.iter().map(|one| (one.id, &one.body)).collect::<Vec<_>>(), [(first[1].id, &first[1].body)]);
+        assert_eq!(
+            crashed.iter().map(|one| (one.id, &one.body)).collect::<Vec<_>>(),
+            [(first[1].id, &first[1].body)]
+        );
         assert_eq!(db!(c, notices::delete_before(at(1))).unwrap(), 2);
     }
 }

@@ -119,9 +119,8 @@ pub async fn plan(
     note_refusals(tx, desk, given, &planned).await?;
     let issued = drafts.issues.keys().map(|(_, purpose)| *purpose).collect();
     let own = given.iter().chain(&batch.own).enumerate().filter(|(_, event)| event.own);
-    let own = own.filter_map(|(place, event)| {
-        Some((event.incoming.kind.clone(), told.get(&place)?.outcome.name()))
-    });
+    let own = own
+        .filter_map(|(place, event)| Some((event.incoming.kind.clone(), told.get(&place)?.outcome.name())));
     let (own, cancelled) = (own.collect(), written.cancelled);
     Ok(Plan { planned, owed: written.owed, unheld: written.unheld, issued, own, cancelled })
 }

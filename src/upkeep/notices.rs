@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(500);
 /// After a fault.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long those that a process took are its own; a try to publish takes at most half of it.
-const HOLD: TimeDelta = TimeDelta::seconds(60);
+const HOLD: TimeDelta = TimeDelta::minutes(1);
 /// Told in one go.
 const BATCH: i64 = 200;
 

@@ -91,8 +91,7 @@ async fn what_was_done_is_told_once_to_whoever_listens_and_only_what_the_project
         assert_eq!(refused[name], value, "{refused}");
     }
     let names: Vec<&String> = refused.as_object().unwrap().keys().collect();
-    let expected =
-        ["detail", "dispatches", "event_id", "field", "id", "outcome", "reason", "source", "type"];
+    let expected = ["detail", "dispatches", "event_id", "field", "id", "outcome", "reason", "source", "type"];
     assert_eq!(names, expected);
     let dead = &notices["acme.dispatch.dead"];
     let event = world.dispatch(&dispatch).await["event_id"].clone();
