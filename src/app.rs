@@ -61,22 +61,26 @@ pub struct App {
     store: Store,
 }
 
-async fn start_engine(
-    (store, clock, keys): (Store, Clock, Arc<Keyring>),
-    public_url: String,
-    sender: Option<SenderSettings>,
-) -> anyhow::Result<Engine> {
-    let settings = engine::Settings { store, clock, keys, public_url, sender };
-    Engine::start(settings).await.context("start the pipeline")
+impl Settings {
+    /// What the pipeline is started with: the sender is its own.
+    fn pipeline(&mut self) -> engine::Settings {
+        engine::Settings {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            keys: self.keys.clone(),
+            public_url: self.public_url.clone(),
+            sender: self.sender.take(),
+            is_told: self.broker.is_some(),
+        }
+    }
 }
 
 impl App {
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub async fn start(mut settings: Settings) -> anyhow::Result<Self> {
+        let pipeline = settings.pipeline();
         let Settings { store, clock, keys, public_url, surfaces, .. } = settings;
         partitions::ensure(&store, clock.now()).await.context("make the partitions of the coming days")?;
-        let sender = settings.sender;
-        let (url, kept) = (public_url.clone(), (store.clone(), clock.clone(), keys.clone()));
-        let engine = start_engine(kept, url, sender).await?;
+        let engine = Engine::start(pipeline).await.context("start the pipeline")?;
         let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
         let takes_messages = settings.broker.is_some() && engine.sender.is_some();
         let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());

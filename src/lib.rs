@@ -42,7 +42,8 @@
 //! 3. Every accepted event ends in one outcome; every dispatch ends `sent`, `dead` or `cancelled`.
 //! 4. No input kills a consumer: it is refused with its reason. (`tests/broker.rs`, [`pipeline::planner`])
 //! 5. GET and HEAD never use a token up. (`tests/api/pages.rs`)
-//! 6. Every query names its project; what workers do over all projects is in the store's `work` and `dead` files alone.
+//! 6. Every query names its project; what workers do over all projects is in the store's `work`, `dead` and `notices`
+//!    files alone.
 //! 7. No secret in a log, a metric, a problem or a dead letter; secret types have no `Debug`, `Display` or `Serialize`.
 //!
 //! # Map

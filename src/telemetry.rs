@@ -109,6 +109,49 @@ pub const METRICS: [Metric; 14] = [
     ),
 ];
 
+/// The built-in event types.
+const TYPES: [&str; 12] = [
+    "account.signed-in",
+    "account.created",
+    "account.updated",
+    "account.deleted",
+    "account.password-reset-requested",
+    "account.password-changed",
+    "account.email-change-requested",
+    "account.email-changed",
+    "account.administrator-granted",
+    "account.out-of-office-detected",
+    "account.out-of-office-warned",
+    "account.on-vacation",
+];
+/// What becomes of events whose type is known, the last three being why they are refused.
+const OUTCOMES: [&str; 10] = [
+    "dispatched",
+    "applied",
+    "no-automation",
+    "condition-false",
+    "throttled",
+    "stale",
+    "duplicate",
+    "unknown-member",
+    "email-in-use",
+    "id-reused",
+];
+/// Why events are refused whose type may be anything.
+const REFUSALS: [&str; 4] = ["invalid", "unknown-type", "unknown-project", "poison"];
+const TEMPLATES: [&str; 6] = [
+    "reset-password-confirm",
+    "change-password",
+    "change-email-confirm",
+    "change-email",
+    "out-of-office-warning",
+    "out-of-office-change",
+];
+const ENDS: [&str; 3] = ["sent", "dead", "cancelled"];
+const CLASSES: [&str; 4] = ["accepted", "transient", "permanent", "integration"];
+const PURPOSES: [&str; 4] = ["reset-password", "change-email", "undo-email-change", "notifications"];
+const TOKEN_EVENTS: [&str; 2] = ["issued", "used"];
+
 /// Starts the log. JSON lines when standard output is no terminal: then nobody is reading along.
 pub fn start(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("the log filter could not be read")?;
@@ -146,7 +189,7 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = recorder()?.install_recorder().context("the metrics could not be started")?;
     describe();
-    metrics::gauge!("signalpost_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    initialise();
     Ok(handle)
 }
 
@@ -165,9 +208,35 @@ fn describe() {
     }
 }
 
+/// Every series whose labels are known is there from the start, or the first of a kind would be no increase.
+fn initialise() {
+    metrics::gauge!("signalpost_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::gauge!("signalpost_broker_connected").set(0.0);
+    metrics::counter!("signalpost_smtp_uncertain_total").absolute(0);
+    drop(metrics::histogram!("signalpost_event_to_accept_seconds"));
+    for class in CLASSES {
+        metrics::counter!("signalpost_attempts_total", "class" => class).absolute(0);
+    }
+    let of_types = TYPES.iter().flat_map(|kind| OUTCOMES.map(|outcome| (*kind, outcome)));
+    for (kind, outcome) in of_types.chain(REFUSALS.map(|reason| ("other", reason))) {
+        metrics::counter!("signalpost_events_total", "type" => kind, "outcome" => outcome).absolute(0);
+    }
+    for (template, end) in TEMPLATES.iter().flat_map(|template| ENDS.map(|end| (*template, end))) {
+        metrics::counter!("signalpost_dispatches_total", "template" => template, "state" => end).absolute(0);
+    }
+    for (purpose, event) in PURPOSES.iter().flat_map(|purpose| TOKEN_EVENTS.map(|event| (*purpose, event))) {
+        metrics::counter!("signalpost_tokens_total", "purpose" => purpose, "event" => event).absolute(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::BUILT_IN;
+    use crate::domain::change::Change;
+    use crate::domain::dispatch::Class;
+    use crate::domain::event::{Outcome, Reason};
+    use crate::domain::token::Purpose;
     use tracing::subscriber::with_default;
 
     #[derive(Clone, Default)]
@@ -201,6 +270,59 @@ mod tests {
             text.contains("shown") && text.contains("slow statement") && !text.contains("hunter2"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn counters_are_there_before_anything_happened() {
+        let recorder = recorder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            initialise();
+        });
+        let text = handle.render();
+        for metric in METRICS.iter().filter(|metric| metric.kind != Kind::Gauge) {
+            let has_series = |line: &str| line.starts_with(metric.name) && line.ends_with(" 0");
+            assert!(text.lines().any(has_series), "{} in {text}", metric.name);
+        }
+        for series in [
+            "signalpost_events_total{type=\"account.signed-in\",outcome=\"applied\"} 0",
+            "signalpost_dispatches_total{template=\"change-email\",state=\"dead\"} 0",
+            "signalpost_tokens_total{purpose=\"notifications\",event=\"used\"} 0",
+            "signalpost_attempts_total{class=\"transient\"} 0",
+            "signalpost_smtp_uncertain_total 0",
+            "signalpost_event_to_accept_seconds_count 0",
+            "signalpost_broker_connected 0",
+        ] {
+            assert!(text.contains(series), "{series} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_known_labels_are_those_of_the_domain() {
+        for kind in TYPES {
+            let read = Change::read(kind, &serde_json::json!({}));
+            assert!(!read.is_err_and(|refusal| refusal.reason == Reason::UnknownType), "{kind}");
+        }
+        for built_in in &BUILT_IN {
+            assert!(TYPES.contains(&built_in.event_type) && TEMPLATES.contains(&built_in.template));
+        }
+        let classes = [Class::Accepted, Class::Transient, Class::Permanent, Class::Integration];
+        assert_eq!(classes.map(Class::name), CLASSES);
+        assert_eq!(Purpose::ALL.map(Purpose::name), PURPOSES);
+        let outcomes = [
+            Outcome::Dispatched,
+            Outcome::Applied,
+            Outcome::NoAutomation,
+            Outcome::ConditionFalse,
+            Outcome::Throttled,
+            Outcome::Stale,
+        ];
+        assert_eq!(outcomes.map(Outcome::name), OUTCOMES[..6]);
+        let known = [Reason::UnknownMember, Reason::EmailInUse, Reason::IdReused];
+        assert_eq!(known.map(Reason::name), OUTCOMES[7..]);
+        let other = [Reason::Invalid, Reason::UnknownType, Reason::UnknownProject, Reason::Poison];
+        assert_eq!(other.map(Reason::name), REFUSALS);
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod letters;
 #[path = "support/node.rs"]
 #[expect(dead_code, reason = "another test binary uses more of it")]
 mod node;
+#[path = "broker/notices.rs"]
+mod notices;
 #[path = "broker/raw.rs"]
 mod raw;
 #[path = "broker/rights.rs"]

@@ -11,9 +11,9 @@ use crate::pipeline::decode::{AMQP_PREFIXES, STRUCTURED};
 
 /// What Signalpost tells of what it did, and of whose data.
 const NOTICES: [(&str, Tells); 8] = [
-    ("account.password-changed", Tells::Event),
-    ("account.email-changed", Tells::Event),
-    ("account.on-vacation", Tells::Event),
+    ("account.password-changed", Tells::Account),
+    ("account.email-changed", Tells::Account),
+    ("account.on-vacation", Tells::Account),
     ("event.refused", Tells::Event),
     ("event.settled", Tells::Event),
     ("dispatch.dead", Tells::Dispatch),
@@ -23,6 +23,7 @@ const NOTICES: [(&str, Tells); 8] = [
 
 #[derive(Clone, Copy)]
 enum Tells {
+    Account,
     Event,
     Dispatch,
 }
@@ -194,6 +195,7 @@ fn dead_letter() -> Value {
 
 fn notice_data(tells: Tells) -> Value {
     let names: &[&str] = match tells {
+        Tells::Account => &["member", "by", "old_email", "new_email", "count", "limit", "matched"],
         Tells::Event => {
             &["event_id", "source", "id", "type", "outcome", "reason", "detail", "field", "dispatches"]
         }
@@ -201,6 +203,7 @@ fn notice_data(tells: Tells) -> Value {
     };
     let schema = |name: &&str| match *name {
         "dispatches" => json!({ "type": "array", "items": { "type": "string" } }),
+        "count" | "limit" => json!({ "type": "integer" }),
         "reason" if matches!(tells, Tells::Event) => {
             json!({ "type": ["string", "null"], "examples": Reason::ALL.map(Reason::name) })
         }

@@ -41,6 +41,7 @@ impl Destination {
             keys: Arc::new(keys),
             public_url: String::new(),
             sender: None,
+            is_told: false,
         };
         Ok(Self::Database(Box::new(Engine::start(settings).await?), store))
     }

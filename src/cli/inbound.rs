@@ -48,6 +48,7 @@ async fn receive(context: &Context, recipient: Option<&str>, message: &[u8]) -> 
         keys: keys.clone(),
         public_url: String::new(),
         sender: None,
+        is_told: super::serve::broker_options(&context.config)?.is_some(),
     };
     let engine = Engine::start(settings).await?;
     let (live, intake) = (engine.live.clone(), engine.intake.clone());

@@ -29,9 +29,16 @@ pub struct Catalogue {
     pub by_id: HashMap<ProjectId, Arc<Project>>,
     pub automations: HashMap<AutomationId, Arc<Automation>>,
     pub integrations: HashMap<IntegrationId, Arc<Integration>>,
+    /// Whether what happens here can be told: this process knows a broker.
+    pub is_told: bool,
 }
 
 impl Catalogue {
+    /// Whether that is told, and the project wants it.
+    pub fn wants_notice(&self, project: ProjectId, kind: &str) -> bool {
+        self.is_told && self.project(project).is_some_and(|one| one.settings.wants_notice(kind))
+    }
+
     pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
         self.by_id.get(&id)
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use super::event::{MAX_ATTRIBUTE, Refusal};
@@ -20,6 +20,8 @@ const DEEPEST: usize = 48;
 const PATTERN_SIZE: usize = 256 * 1024;
 /// What starts every built-in type.
 const RESERVED: [&str; 3] = ["account.", "event.", "dispatch."];
+/// The one draft that schemas are written in, which is also what is meant where none is named.
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Keywords that would take a reference out of the schema, or make its target depend on the way to it.
 const NOT_TAKEN: [&str; 6] =
     ["$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor"];
@@ -38,7 +40,8 @@ impl EventType {
         check_kind(kind).map_err(|what| ("type", what))?;
         check(&schema).map_err(|what| ("schema", what))?;
         let patterns = PatternOptions::regex().size_limit(PATTERN_SIZE).dfa_size_limit(PATTERN_SIZE);
-        let compiled = jsonschema::options().with_pattern_options(patterns).build(&schema);
+        let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns);
+        let compiled = options.build(&schema);
         let validator =
             compiled.map_err(|error| ("schema", format!("is no JSON Schema: {}", error.masked())))?;
         Ok(Self { kind: kind.to_owned(), schema, validator: Arc::new(validator) })
@@ -86,12 +89,12 @@ fn check(schema: &Value) -> Result<(), String> {
     if schema.to_string().len() > LARGEST {
         return Err(format!("is larger than {LARGEST} octets"));
     }
-    let known = |text: &str| text.contains("json-schema.org/");
-    if schema.get("$schema").is_some_and(|draft| !draft.as_str().is_some_and(known)) {
-        return Err("has a `$schema` that is no draft of json-schema.org".to_owned());
-    }
     let mut parts = MOST_PARTS;
     follow(schema, schema, DEEPEST, &mut parts)
+}
+
+fn is_known(draft: &Value) -> bool {
+    draft.as_str().is_some_and(|draft| draft.strip_suffix('#').unwrap_or(draft) == DRAFT)
 }
 
 /// Goes through the schema as a validator would, references and all.
@@ -106,8 +109,17 @@ fn follow(part: &Value, whole: &Value, depth: usize, parts: &mut usize) -> Resul
             if let Some(name) = NOT_TAKEN.iter().find(|name| members.contains_key(**name)) {
                 return Err(format!("has `{name}`, which is not taken"));
             }
+            // Another draft has other keywords, such as `id` for `$id`.
+            if members.get("$schema").is_some_and(|draft| !is_known(draft)) {
+                return Err(format!("has a `$schema` other than `{DRAFT}`"));
+            }
+            if matches!(members.get("id"), Some(Value::String(_))) {
+                return Err("has an `id` that is a text, which is not taken".to_owned());
+            }
             if let Some(Value::String(reference)) = members.get("$ref") {
-                let target = reference.strip_prefix('#').and_then(|pointer| whole.pointer(pointer));
+                // A validator reads `%23` and the like as the character, a pointer does not.
+                let pointer = reference.strip_prefix('#').filter(|pointer| !pointer.contains('%'));
+                let target = pointer.and_then(|pointer| whole.pointer(pointer));
                 let target =
                     target.ok_or("has a `$ref` that does not lead to a part of itself, `#/$defs/…`")?;
                 follow(target, whole, depth - 1, parts)?;
@@ -151,6 +163,14 @@ mod tests {
             json!({"anyOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}}),
             json!({"$id": "https://evil.example/"}),
             json!({"$schema": "https://evil.example/draft"}),
+            json!({"$schema": "http://json-schema.org/draft-04/schema#"}),
+            json!({"$schema": "https://json-schema.org/draft/2019-09/schema"}),
+            json!({"properties": {"x": {"$schema": "http://json-schema.org/draft-07/schema#"}}}),
+            json!({"$schema": 5}),
+            json!({"id": "https://evil.example/"}),
+            json!({"properties": {"x": {"id": "#y"}}}),
+            json!({"$ref": "#/%24defs/a", "$defs": {"a": {}}, "%24defs": {"a": {}}}),
+            json!({"$ref": "#/$defs/a%25", "$defs": {"a%": {}, "a%25": {}}}),
             json!({"$dynamicRef": "#x"}),
             json!({"type": "nonsense"}),
             json!({"pattern": "("}),
@@ -169,6 +189,14 @@ mod tests {
             nested = json!({"not": nested});
         }
         assert!(EventType::new("a.b", nested).is_err());
+    }
+
+    #[test]
+    fn the_draft_may_be_named_and_a_property_may_be_called_id() {
+        for draft in [DRAFT.to_owned(), format!("{DRAFT}#")] {
+            let kind = card(json!({"$schema": draft, "properties": {"id": {"type": "string"}}}));
+            assert!(kind.check(&json!({"id": 5})).is_err() && kind.check(&json!({"id": "5"})).is_ok());
+        }
     }
 
     #[test]

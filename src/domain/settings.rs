@@ -39,6 +39,16 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether the project wants to be told of what is of that type.
+    pub fn wants_notice(&self, kind: &str) -> bool {
+        self.notices.iter().any(|wish| match wish.strip_suffix('*') {
+            Some(start) => kind.starts_with(start),
+            None => wish == kind,
+        })
+    }
+}
+
 /// How the project's mails and pages look.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -142,6 +152,20 @@ mod tests {
         assert!(read.builtin_automations && !read.jexia_calls);
         let text = serde_json::to_string(&read).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), read);
+    }
+
+    #[test]
+    fn a_notice_is_wanted_by_its_type_or_by_how_it_starts() {
+        let wants = |wishes: &[&str], kind: &str| {
+            let notices = wishes.iter().map(|wish| (*wish).to_owned()).collect();
+            Settings { notices, ..Settings::default() }.wants_notice(kind)
+        };
+        assert!(wants(&["account.*"], "account.on-vacation") && wants(&["*"], "dispatch.sent"));
+        assert!(wants(&["event.refused", "dispatch.dead"], "dispatch.dead"));
+        assert!(!wants(&["account.*"], "dispatch.dead") && !wants(&["dispatch.dead"], "dispatch.deadly"));
+        assert!(!wants(&[], "dispatch.dead"));
+        let usual = Settings::default();
+        assert!(usual.wants_notice("dispatch.bounced") && !usual.wants_notice("dispatch.sent"));
     }
 
     #[test]

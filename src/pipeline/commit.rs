@@ -5,6 +5,7 @@ use super::drafts::Prepared;
 use super::lanes::{Lanes, Reservation};
 use super::plan::{Desk, Plan, PlanError, plan};
 use super::planner::count;
+use super::settle::count_end;
 use crate::domain::event::Planned;
 use crate::store::{StoreError, Tx, db};
 
@@ -52,6 +53,9 @@ impl Uncommitted {
         for (kind, outcome) in plan.own {
             count(&kind, outcome);
         }
+        for template in &plan.cancelled {
+            count_end(template, "cancelled");
+        }
         for purpose in plan.issued {
             let labels = [("purpose", purpose.name()), ("event", "issued")];
             metrics::counter!("signalpost_tokens_total", &labels).increment(1);
@@ -60,5 +64,62 @@ impl Uncommitted {
             lanes.hand_over(plan.owed, reservation);
         }
         Ok(plan.planned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use serde_json::json;
+
+    use super::super::Payload;
+    use super::super::engine::{Engine, Settings};
+    use super::super::expiry::expire;
+    use super::super::fixture::{ACME, at, incoming, store};
+    use super::super::flows::Actor;
+    use crate::domain::clock::Clock;
+    use crate::domain::keys::{Keyring, SecretKey};
+    use crate::domain::member::MemberRef;
+
+    #[tokio::test]
+    async fn events_of_flows_and_dispatches_that_are_cancelled_or_expire_are_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _counting = metrics::set_default_local_recorder(&recorder);
+        let (_directory, store) = store().await;
+        let clock = Clock::manual(at(10_000));
+        let settings = Settings {
+            store: store.clone(),
+            clock: clock.clone(),
+            keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
+            public_url: String::new(),
+            sender: None,
+            is_told: false,
+        };
+        let engine = Engine::start(settings).await.unwrap();
+        let data = json!({ "id": "mem_ada", "email": "ada@example.com" });
+        let created = incoming("1", "account.created", at(0), data);
+        engine.intake.submit(Payload::Event(created)).await.unwrap();
+        let (ada, actor) = (MemberRef::Id("mem_ada".to_owned()), Actor::member(None));
+        for _ in 0..2 {
+            clock.advance(TimeDelta::seconds(1));
+            engine.flows.force_reset(ACME, &ada, &actor).await.unwrap();
+        }
+        clock.advance(TimeDelta::hours(3));
+        expire(&store, &clock, &engine.live).await.unwrap();
+        let text = handle.render();
+        for series in [
+            "signalpost_events_total{type=\"account.created\",outcome=\"applied\"} 1",
+            "signalpost_events_total{type=\"account.password-reset-requested\",outcome=\"dispatched\"} 2",
+            "signalpost_dispatches_total{template=\"reset-password-confirm\",state=\"cancelled\"} 1",
+            "signalpost_dispatches_total{template=\"reset-password-confirm\",state=\"dead\"} 1",
+        ] {
+            assert!(text.contains(series), "{series} in {text}");
+        }
+        engine.stop(tokio::time::Instant::now() + Duration::from_secs(5)).await;
     }
 }

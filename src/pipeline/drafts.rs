@@ -77,6 +77,8 @@ pub struct Told {
     pub reason: Option<&'static str>,
     pub member: Option<MemberKey>,
     pub automations: Vec<Match>,
+    /// What it tells of was taken over: it was neither outdated nor of no account.
+    pub had_effect: bool,
 }
 
 /// The mails and tokens of a batch.
@@ -125,7 +127,7 @@ impl Drafts {
         let (matches, chosen) = matching::matching(&asked, self.shown);
         if let (false, Some(why)) = (chosen.is_empty(), self.throttles.hold_back(place, self.now)) {
             let told = Told::without_mail(Outcome::Throttled, Some(why), member);
-            return Ok(Told { automations: matches, ..told });
+            return Ok(Told { automations: matches, had_effect: true, ..told });
         }
         for automation in &chosen {
             self.draft(&happened, automation);
@@ -140,7 +142,8 @@ impl Drafts {
             (true, false) if event.change.only_mails() => Outcome::NoAutomation,
             (true, false) => Outcome::Applied,
         };
-        Ok(Told { outcome, reason: None, member: Some(member), automations: matches })
+        let (member, reason) = (Some(member), None);
+        Ok(Told { outcome, reason, member, automations: matches, had_effect: true })
     }
 
     fn change(&mut self, event: &Prepared) -> Result<Applied, Refusal> {
@@ -286,7 +289,7 @@ impl Drafts {
 
 impl Told {
     fn without_mail(outcome: Outcome, reason: Option<&'static str>, member: MemberKey) -> Self {
-        Self { outcome, reason, member: Some(member), automations: Vec::new() }
+        Self { outcome, reason, member: Some(member), automations: Vec::new(), had_effect: false }
     }
 }
 

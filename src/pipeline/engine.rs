@@ -46,6 +46,8 @@ pub struct Settings {
     pub public_url: String,
     /// `None` for a process that plans, and leaves the sending to others.
     pub sender: Option<SenderSettings>,
+    /// Whether there is a broker that notices can be told to: none are written otherwise.
+    pub is_told: bool,
 }
 
 /// How mail is sent.
@@ -87,8 +89,8 @@ pub struct Sender {
 
 impl Engine {
     pub async fn start(settings: Settings) -> Result<Self, StoreError> {
-        let Settings { store, clock, keys, public_url, sender } = settings;
-        let live = Live::load(store.clone()).await?;
+        let Settings { store, clock, keys, public_url, sender, is_told } = settings;
+        let live = Live::load_told(store.clone(), is_told).await?;
         let (stop_watching, watchers) = (CancellationToken::new(), TaskTracker::new());
         watch_catalogue(&watchers, live.clone(), stop_watching.clone());
         let sender = match sender {
@@ -190,7 +192,8 @@ impl Sender {
         let (settling, carriers_gone) = (TaskTracker::new(), CancellationToken::new());
         let settlers = if store.is_sqlite() { 1 } else { SETTLERS };
         for _ in 0..settlers {
-            settling.spawn(settle::run(store.clone(), clock.clone(), tries.clone(), carriers_gone.clone()));
+            let desk = settle::Desk { store: store.clone(), clock: clock.clone(), live: live.clone() };
+            settling.spawn(settle::run(desk, tries.clone(), carriers_gone.clone()));
         }
         let (carriers, stop_carrying) = (TaskTracker::new(), CancellationToken::new());
         let hungry = Arc::new(Notify::new());

@@ -127,6 +127,6 @@ pub fn owed(
 }
 
 /// What a wrong message said, made fit for a column: no NUL, and not long.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|c| *c != '\0').take(MAX_ATTRIBUTE).collect()
 }

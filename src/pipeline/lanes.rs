@@ -213,9 +213,12 @@ impl Lane {
 
     /// Waits until the integration's rate lets one more mail go; `false` at a stop.
     pub async fn turn(&self, live: &Live, stop: &CancellationToken) -> bool {
-        let catalogue = live.current();
-        let Some(rate) = catalogue.integrations.get(&self.id).and_then(|one| one.rate) else { return true };
-        stop.run_until_cancelled(self.pace.next(rate)).await.is_some()
+        // One that was paused meanwhile has no turn to wait for: its mail is given back.
+        let rate = || {
+            let catalogue = live.current();
+            catalogue.integrations.get(&self.id).filter(|one| !one.paused).and_then(|one| one.rate)
+        };
+        stop.run_until_cancelled(self.pace.turn(rate)).await.is_some()
     }
 
     /// The next dispatch for a carrier; `None` ends the carrier: nothing to do for [`IDLE`], or a stop.

@@ -20,13 +20,19 @@ pub const POLL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Live {
     store: Store,
+    is_told: bool,
     current: watch::Sender<Arc<Catalogue>>,
 }
 
 impl Live {
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let (current, _) = watch::channel(Arc::new(read(&store).await?));
-        Ok(Self { store, current })
+        Self::load_told(store, false).await
+    }
+
+    /// `is_told` where a broker is known, so that notices can be told.
+    pub async fn load_told(store: Store, is_told: bool) -> Result<Self, StoreError> {
+        let (current, _) = watch::channel(Arc::new(read(&store, is_told).await?));
+        Ok(Self { store, is_told, current })
     }
 
     pub fn current(&self) -> Arc<Catalogue> {
@@ -39,13 +45,13 @@ impl Live {
         let revision = db!(c, catalogue::revision())?;
         drop(c);
         if revision != self.current().revision {
-            self.current.send_replace(Arc::new(read(&self.store).await?));
+            self.current.send_replace(Arc::new(read(&self.store, self.is_told).await?));
         }
         Ok(())
     }
 }
 
-async fn read(store: &Store) -> Result<Catalogue, StoreError> {
+async fn read(store: &Store, is_told: bool) -> Result<Catalogue, StoreError> {
     let mut c = store.read().await?;
     // The revision first: what changes while the rest is read is read again at the next look.
     let revision = db!(c, catalogue::revision())?;
@@ -85,7 +91,7 @@ async fn read(store: &Store) -> Result<Catalogue, StoreError> {
     });
     let integrations = integrations.collect();
     let by_id = projects.values().map(|project| (project.id, project.clone())).collect();
-    Ok(Catalogue { revision, projects, by_id, automations, integrations })
+    Ok(Catalogue { revision, projects, by_id, automations, integrations, is_told })
 }
 
 /// Compiled, by project and name. One that does not compile any more takes nobody with it: it is unknown.

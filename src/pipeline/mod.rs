@@ -12,6 +12,7 @@ pub mod drafts;
 pub mod editions;
 pub mod engine;
 pub mod entries;
+pub mod expiry;
 pub mod explain;
 pub mod fetch;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub mod lanes;
 pub mod lease;
 pub mod live;
 pub mod matching;
+pub mod notices;
 pub mod pace;
 pub mod parcel;
 pub mod plan;

@@ -13,6 +13,7 @@ use super::drafts::{Drafts, Prepared, Told};
 use super::entries::refusal_row;
 use super::identities::{fill_echoes, set_known_aside};
 use super::lanes::Reservation;
+use super::notices::Notices;
 use super::throttle::Throttles;
 use super::write::write;
 use crate::domain::catalogue::Catalogue;
@@ -41,8 +42,10 @@ pub struct Plan {
     pub unheld: bool,
     /// The purposes of the tokens that were issued.
     pub issued: Vec<Purpose>,
-    /// The types of the events that followed, with their outcomes.
+    /// The types of events of our own, with their outcomes: those of a flow, and those that followed.
     pub own: Vec<(String, &'static str)>,
+    /// The templates of the dispatches that are cancelled.
+    pub cancelled: Vec<String>,
 }
 
 /// A batch that was not planned.
@@ -115,10 +118,11 @@ pub async fn plan(
     let planned = fill_echoes(&planned, &echoes, given, desk.now);
     note_refusals(tx, desk, given, &planned).await?;
     let issued = drafts.issues.keys().map(|(_, purpose)| *purpose).collect();
-    let own = batch.own.into_iter().enumerate().filter_map(|(place, own)| {
-        Some((own.incoming.kind, told.get(&(given.len() + place))?.outcome.name()))
-    });
-    Ok(Plan { planned, owed: written.owed, unheld: written.unheld, issued, own: own.collect() })
+    let own = given.iter().chain(&batch.own).enumerate().filter(|(_, event)| event.own);
+    let own = own
+        .filter_map(|(place, event)| Some((event.incoming.kind.clone(), told.get(&place)?.outcome.name())));
+    let (own, cancelled) = (own.collect(), written.cancelled);
+    Ok(Plan { planned, owed: written.owed, unheld: written.unheld, issued, own, cancelled })
 }
 
 /// Notes the refused ones, so that a publisher can look them up. An unknown member is not noted here: the
@@ -129,8 +133,10 @@ async fn note_refusals(
     batch: &[Prepared],
     planned: &[Planned],
 ) -> Result<(), StoreError> {
+    let mut notices = Notices::new(desk.catalogue, desk.now);
     let noted = batch.iter().zip(planned).filter_map(|(event, planned)| match planned {
         Planned::Refused { event: id, refusal } if refusal.reason != Reason::UnknownMember => {
+            notices.refused(&event.incoming, *id, refusal);
             Some(refusal_row(*id, &event.incoming, refusal, desk.now))
         }
         _ => None,
@@ -139,7 +145,7 @@ async fn note_refusals(
     if !rows.is_empty() {
         db!(tx, events::insert_refusals(&rows))?;
     }
-    Ok(())
+    notices.write(tx).await
 }
 
 pub(super) fn refused(now: DateTime<Utc>, refusal: Refusal) -> Planned {

@@ -359,6 +359,7 @@ mod tests {
             keys: Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[])),
             public_url: String::new(),
             sender: None,
+            is_told: false,
         };
         let engine = Engine::start(settings).await.unwrap();
         let member = |number: usize| {

@@ -13,6 +13,7 @@ use super::lanes::Lanes;
 use super::live::Live;
 use super::plan;
 use super::replay::{Replay, lock_accounts};
+use super::settle::count_end;
 use crate::domain::clock::Clock;
 use crate::domain::id::{DispatchId, EventId, ProjectId};
 use crate::domain::keys::Keyring;
@@ -155,8 +156,14 @@ impl Rearm {
             let states = db!(tx, rearm::states(project.0, &wanted))?;
             let done = db!(tx, rearm::cancel(project.0, &wanted, BY_OPERATOR))?;
             tx.commit().await?;
-            let verdict = |state: &String| if state == "cancelled" { Verdict::Done } else { Verdict::Asked };
-            let done = done.iter().map(|(id, state)| (*id, verdict(state))).collect();
+            let done = done.into_iter().map(|(id, state, template)| {
+                if state != "cancelled" {
+                    return (id, Verdict::Asked);
+                }
+                count_end(&template, "cancelled");
+                (id, Verdict::Done)
+            });
+            let done = done.collect();
             verdicts.extend(told(some, &states, &done));
         }
         Ok(verdicts)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::entries::refusal_row;
+use super::notices::Notices;
 use super::planner::{Planner, count};
 use crate::domain::event::{Incoming, Planned, Reason, Refusal};
 use crate::domain::id::EventId;
@@ -50,16 +51,21 @@ impl Planner {
         let ids: Vec<EventId> = refused.iter().map(|_| EventId::new_at(now)).collect();
         let row = |(one, id): (&Refused, &EventId)| refusal_row(*id, &one.incoming, &one.refusal, now);
         let rows: Vec<RefusalRow> = refused.iter().zip(&ids).map(row).collect();
-        self.note(&rows).await;
+        let catalogue = self.live.current();
+        let mut notices = Notices::new(&catalogue, now);
+        for (one, id) in refused.iter().zip(&ids) {
+            notices.refused(&one.incoming, *id, &one.refusal);
+        }
+        self.note(&rows, &notices).await;
         for (one, event) in refused.into_iter().zip(ids) {
             count(kind_label(&one), one.refusal.reason.name());
             one.answer.send(Planned::Refused { event, refusal: one.refusal }).ok();
         }
     }
 
-    async fn note(&self, rows: &[RefusalRow]) {
+    async fn note(&self, rows: &[RefusalRow], notices: &Notices<'_>) {
         let mut pause = Pause::default();
-        while let Err(error) = self.try_note(rows).await {
+        while let Err(error) = self.try_note(rows, notices).await {
             if error.fault() == Fault::Data {
                 // Only a refusal's own text could do this; the answer does not depend on the note.
                 tracing::error!(error = &error as &dyn std::error::Error, "a refusal could not be noted");
@@ -69,9 +75,15 @@ impl Planner {
         }
     }
 
-    async fn try_note(&self, rows: &[RefusalRow]) -> Result<(), StoreError> {
-        let mut c = self.store.write().await?;
-        db!(c, events::insert_refusals(rows))
+    async fn try_note(&self, rows: &[RefusalRow], notices: &Notices<'_>) -> Result<(), StoreError> {
+        if notices.is_empty() {
+            let mut c = self.store.write().await?;
+            return db!(c, events::insert_refusals(rows));
+        }
+        let mut tx = self.store.begin().await?;
+        db!(tx, events::insert_refusals(rows))?;
+        notices.write(&mut tx).await?;
+        tx.commit().await
     }
 
     /// Names a suspect before it is planned alone; how often it was named.

@@ -15,6 +15,7 @@ use super::entries::message_id;
 use super::matching::{Asked, MOVED};
 use super::plan;
 use super::rearm::Verdict;
+use super::settle::count_end;
 use super::slots::Request;
 use crate::domain::address::fold;
 use crate::domain::catalogue::{Automation, Catalogue};
@@ -225,7 +226,9 @@ impl<'a> Replay<'a> {
             return Ok(HashSet::new());
         }
         if !self.accounts.unwanted.is_empty() {
-            db!(tx, dispatches::cancel(&self.accounts.unwanted, SUPERSEDED))?;
+            for template in db!(tx, dispatches::cancel(&self.accounts.unwanted, SUPERSEDED))? {
+                count_end(&template, "cancelled");
+            }
         }
         let done: HashSet<Uuid> = db!(tx, rearm::again(&self.rows))?.into_iter().collect();
         let mut tokens = Vec::new();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::live::Live;
+use super::notices::Notices;
 use super::{Intake, Payload, Unavailable};
 use crate::domain::catalogue::Project;
 use crate::domain::clock::Clock;
@@ -112,8 +113,7 @@ impl Replies {
                 if let Some(failure) = letter.failure() {
                     let bounce =
                         StoredBounce { at: now, status: failure.status, diagnostic: failure.diagnostic };
-                    let mut c = self.store.write().await?;
-                    db!(c, dispatches::bounced(answered.project_id, answered.id, &bounce))?;
+                    self.bounced(answered, &bounce).await?;
                 }
                 Ok(None)
             }
@@ -124,6 +124,18 @@ impl Replies {
             }
             Verdict::AutoOther => Ok(None),
         }
+    }
+
+    /// Notes that the mail came back, and tells so the first time.
+    async fn bounced(&self, answered: &AnsweredDispatch, bounce: &StoredBounce) -> Result<(), StoreError> {
+        let catalogue = self.live.current();
+        let mut notices = Notices::new(&catalogue, bounce.at);
+        let mut tx = self.store.begin().await?;
+        if db!(tx, dispatches::bounced(answered.project_id, answered.id, bounce))? {
+            notices.bounced(&mut tx, answered.id, bounce.status.as_deref()).await?;
+            notices.write(&mut tx).await?;
+        }
+        tx.commit().await
     }
 
     /// Tells of the absence, once for each dispatch.

@@ -2,7 +2,7 @@
 //! gets a receipt when its try is settled, and sends no further body on its connection before.
 
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::lanes::Held;
+use super::live::Live;
+use super::notices::Notices;
 use crate::domain::clock::Clock;
 use crate::domain::dispatch::{Attempt, Class, DeadReason, Settled};
-use crate::store::rows::{AttemptRow, SettleRow};
-use crate::store::{Store, StoreError, db};
+use crate::store::rows::{AttemptRow, SettleRow, SettledRow};
+use crate::store::{Store, StoreError, Tx, db};
 
 /// The longest reply that is kept, in characters.
 const KEPT_REPLY: usize = 500;
@@ -27,6 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A mail that lay in hand for longer renews its token when it is sent.
 const RENEW_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+/// Where dispatches end.
+const ENDS: [&str; 3] = ["sent", "dead", "cancelled"];
 
 /// What one try came to.
 pub struct Ending {
@@ -65,13 +70,24 @@ impl Settler {
     }
 }
 
+/// What settling goes by.
+pub struct Desk {
+    pub store: Store,
+    pub clock: Clock,
+    pub live: Live,
+}
+
 /// Settles until it is told that the carriers are gone, and what they left is written. Two of these share the
 /// tries on PostgreSQL: a mail that ends while one commits need not wait for that commit before its own.
-pub async fn run(store: Store, clock: Clock, tries: Tries, carriers_gone: CancellationToken) {
+pub async fn run(desk: Desk, tries: Tries, carriers_gone: CancellationToken) {
     let mut batch = Vec::with_capacity(BATCH);
     while receive(&tries, &mut batch, &carriers_gone).await > 0 {
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = write(&store, &clock, &batch).await {
+        let settled = loop {
+            let error = match desk.write(&batch).await {
+                Ok(settled) => break settled,
+                Err(error) => error,
+            };
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 tries = batch.len(),
@@ -79,9 +95,10 @@ pub async fn run(store: Store, clock: Clock, tries: Tries, carriers_gone: Cancel
             );
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        };
+        let states: HashMap<Uuid, String> = settled.into_iter().map(|row| (row.id, row.state)).collect();
         for done in batch.drain(..) {
-            count(&done, &clock);
+            count(&done, states.get(&done.held.owed.id.0), &desk.clock);
             done.receipt.send(()).ok();
         }
     }
@@ -98,32 +115,58 @@ async fn receive(tries: &Tries, batch: &mut Vec<Done>, carriers_gone: &Cancellat
     tries.recv_many(batch, BATCH).await
 }
 
-async fn write(store: &Store, clock: &Clock, batch: &[Done]) -> Result<(), StoreError> {
-    if let Some(worker) = plain(batch, clock) {
-        let rows: Vec<SettleRow> = batch.iter().map(settle_row).collect();
-        let mut c = store.write().await?;
-        db!(c, work::settle(&rows, worker))?;
-        return Ok(());
+impl Desk {
+    /// What was settled of the batch.
+    async fn write(&self, batch: &[Done]) -> Result<Vec<SettledRow>, StoreError> {
+        let catalogue = self.live.current();
+        let mut notices = Notices::new(&catalogue, self.clock.now());
+        let told = told(batch, &notices);
+        if let Some(worker) = plain(batch, &self.clock).filter(|_| told.is_empty()) {
+            let rows: Vec<SettleRow> = batch.iter().map(settle_row).collect();
+            let mut c = self.store.write().await?;
+            return db!(c, work::settle(&rows, worker));
+        }
+        let mut tx = self.store.begin().await?;
+        let settled = self.settle(&mut tx, batch).await?;
+        let told: Vec<Uuid> = settled.iter().map(|row| row.id).filter(|id| told.contains(id)).collect();
+        notices.ended(&mut tx, &told).await?;
+        notices.write(&mut tx).await?;
+        tx.commit().await?;
+        Ok(settled)
     }
-    // All of one worker number, but for the moment after this worker was declared dead.
-    let workers: BTreeSet<i64> = batch.iter().map(|done| done.held.worker).collect();
-    let mut tx = store.begin().await?;
-    let (mut later, mut sent): (Vec<AttemptRow>, Vec<Uuid>) = (Vec::new(), Vec::new());
-    for worker in workers {
-        let rows: Vec<SettleRow> =
-            batch.iter().filter(|done| done.held.worker == worker).map(settle_row).collect();
-        let settled = db!(tx, work::settle(&rows, worker))?;
-        later.extend(settled.iter().filter_map(|(id, number)| attempt_row(batch, *id, *number)));
+
+    async fn settle(&self, tx: &mut Tx, batch: &[Done]) -> Result<Vec<SettledRow>, StoreError> {
+        // All of one worker number, but for the moment after this worker was declared dead.
+        let workers: BTreeSet<i64> = batch.iter().map(|done| done.held.worker).collect();
+        let mut settled = Vec::with_capacity(batch.len());
+        for worker in workers {
+            let rows: Vec<SettleRow> =
+                batch.iter().filter(|done| done.held.worker == worker).map(settle_row).collect();
+            settled.extend(db!(tx, work::settle(&rows, worker))?);
+        }
+        let later: Vec<AttemptRow> =
+            settled.iter().filter_map(|row| attempt_row(batch, row.id, row.attempts)).collect();
+        if !later.is_empty() {
+            db!(tx, work::insert_attempts(&later))?;
+        }
+        let late = batch.iter().filter(|done| renews(done, &self.clock));
+        let sent: Vec<Uuid> =
+            late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)).collect();
+        if !sent.is_empty() {
+            db!(tx, tokens::renew(&sent, self.clock.now()))?;
+        }
+        Ok(settled)
     }
-    if !later.is_empty() {
-        db!(tx, work::insert_attempts(&later))?;
-    }
-    let late = batch.iter().filter(|done| renews(done, clock));
-    sent.extend(late.filter_map(|done| done.held.owed.token.as_ref().map(|token| token.id.0)));
-    if !sent.is_empty() {
-        db!(tx, tokens::renew(&sent, clock.now()))?;
-    }
-    tx.commit().await
+}
+
+/// The dispatches whose end the project wants to be told of.
+fn told(batch: &[Done], notices: &Notices<'_>) -> BTreeSet<Uuid> {
+    let wanted = batch.iter().filter(|done| match done.ending.settled {
+        Settled::Dead(_) => notices.wants_end(done.held.owed.project_id, true),
+        Settled::Sent => notices.wants_end(done.held.owed.project_id, false),
+        Settled::Again(_) | Settled::Released(_) | Settled::Superseded => false,
+    });
+    wanted.map(|done| done.held.owed.id.0).collect()
 }
 
 /// The worker of a batch of first tries that left no token to renew: its one statement needs no transaction
@@ -170,7 +213,8 @@ fn attempt_row(batch: &[Done], id: Uuid, number: i32) -> Option<AttemptRow> {
     Some(AttemptRow::new(id, number, done.ending.attempt.as_ref()?))
 }
 
-fn count(done: &Done, clock: &Clock) {
+/// Counts a try, and where the dispatch ended, if it did and was this worker's.
+fn count(done: &Done, state: Option<&String>, clock: &Clock) {
     if let Some(attempt) = &done.ending.attempt {
         counter!("signalpost_attempts_total", "class" => attempt.class.name()).increment(1);
         if attempt.class == Class::Accepted {
@@ -178,13 +222,14 @@ fn count(done: &Done, clock: &Clock) {
             histogram!("signalpost_event_to_accept_seconds").record(taken.as_secs_f64());
         }
     }
-    let state = match &done.ending.settled {
-        Settled::Sent => "sent",
-        Settled::Dead(_) => "dead",
-        Settled::Superseded => "cancelled",
-        Settled::Again(_) | Settled::Released(_) => return,
-    };
-    let template: Arc<str> = done.held.owed.template.as_str().into();
+    if let Some(state) = ENDS.into_iter().find(|end| state.is_some_and(|state| state == end)) {
+        count_end(&done.held.owed.template, state);
+    }
+}
+
+/// Counts a dispatch by where it ended.
+pub(super) fn count_end(template: &str, state: &'static str) {
+    let template: Arc<str> = template.into();
     counter!("signalpost_dispatches_total", "template" => template, "state" => state).increment(1);
 }
 

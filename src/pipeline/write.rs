@@ -10,6 +10,7 @@ use super::accounts::{Accounts, MemberKey};
 use super::drafts::{Drafts, Issue, MEMBER_DELETED, SUPERSEDED, Told};
 use super::entries::{dispatch_row, event_row, owed};
 use super::lanes::Reservation;
+use super::notices::Notices;
 use super::plan::{Batch, Desk, PlanError};
 use crate::domain::dispatch::Owed;
 use crate::domain::event::Planned;
@@ -22,6 +23,8 @@ pub(super) struct Written {
     pub(super) answers: Vec<(usize, Planned)>,
     pub(super) owed: Vec<Owed>,
     pub(super) unheld: bool,
+    /// The templates of dispatches that are cancelled.
+    pub(super) cancelled: Vec<String>,
 }
 
 type Decided<'a> = (&'a Drafts, &'a HashMap<usize, Told>);
@@ -37,13 +40,13 @@ pub(super) async fn write(
     places.sort_unstable();
     let ids: HashMap<usize, EventId> =
         places.iter().map(|place| (*place, EventId::new_at(desk.now))).collect();
-    write_accounts(tx, desk, &drafts.accounts).await?;
+    let cancelled = write_accounts(tx, desk, &drafts.accounts).await?;
     write_tokens(tx, desk, batch, drafts, &ids).await?;
     drafts.throttles.write(tx).await?;
 
     let mut dispatches: HashMap<usize, Vec<DispatchId>> = HashMap::new();
     let mut rows = Vec::with_capacity(drafts.mails.len());
-    let mut written = Written { answers: Vec::new(), owed: Vec::new(), unheld: false };
+    let mut written = Written { answers: Vec::new(), owed: Vec::new(), unheld: false, cancelled };
     for draft in &drafts.mails {
         dispatches.entry(draft.event).or_default().push(draft.id);
         let row = dispatch_row(desk, batch.at(draft.event), (draft, drafts), ids[&draft.event]);
@@ -52,12 +55,17 @@ pub(super) async fn write(
         if row.holder.is_some() {
             written.owed.extend(owed(desk, batch.at(draft.event), (draft, drafts), &row));
         }
+        if row.state == "cancelled" {
+            written.cancelled.push(row.template.clone());
+        }
         rows.push(row);
     }
+    let mut notices = Notices::new(desk.catalogue, desk.now);
     let mut events = Vec::with_capacity(places.len());
     for place in places {
         let mails = dispatches.remove(&place).unwrap_or_default();
         events.push(event_row(batch.at(place), ids[&place], &told[&place], &mails));
+        notices.planned(batch.at(place), ids[&place], &told[&place], &mails);
         let outcome = told[&place].outcome.name();
         written.answers.push((place, Planned::Accepted { event: ids[&place], outcome, dispatches: mails }));
     }
@@ -70,10 +78,17 @@ pub(super) async fn write(
     if !rows.is_empty() {
         db!(tx, dispatches::insert(&rows))?;
     }
+    notices.write(tx).await?;
     Ok(written)
 }
 
-async fn write_accounts(tx: &mut Tx, desk: &Desk<'_>, accounts: &Accounts) -> Result<(), StoreError> {
+/// Returns the templates of the dispatches that are cancelled.
+async fn write_accounts(
+    tx: &mut Tx,
+    desk: &Desk<'_>,
+    accounts: &Accounts,
+) -> Result<Vec<String>, StoreError> {
+    let mut cancelled = Vec::new();
     let rows: Vec<MemberRow<'_>> = accounts.changed().into_iter().map(MemberRow::of).collect();
     if !rows.is_empty() {
         db!(tx, members::put(&rows))?;
@@ -85,10 +100,10 @@ async fn write_accounts(tx: &mut Tx, desk: &Desk<'_>, accounts: &Accounts) -> Re
         db!(tx, dispatches::lock_open(&accounts.unwanted, &gone))?;
     }
     if !accounts.unwanted.is_empty() {
-        db!(tx, dispatches::cancel(&accounts.unwanted, SUPERSEDED))?;
+        cancelled.extend(db!(tx, dispatches::cancel(&accounts.unwanted, SUPERSEDED))?);
     }
     if !gone.is_empty() {
-        db!(tx, dispatches::cancel_members(&gone, MEMBER_DELETED))?;
+        cancelled.extend(db!(tx, dispatches::cancel_members(&gone, MEMBER_DELETED))?);
     }
     if !accounts.ended.is_empty() {
         db!(tx, tokens::end(&accounts.ended, desk.now))?;
@@ -98,7 +113,7 @@ async fn write_accounts(tx: &mut Tx, desk: &Desk<'_>, accounts: &Accounts) -> Re
         let rows: Vec<AnsweredRow> = accounts.answered.new.iter().map(row).collect();
         db!(tx, absences::insert(&rows, desk.now))?;
     }
-    Ok(())
+    Ok(cancelled)
 }
 
 async fn write_tokens(

@@ -1,10 +1,11 @@
-//! Rows of dispatches that are armed again, and of throttles, as they travel to and from the query files.
+//! Rows of dispatches that end or are armed again, of notices and throttles, as they travel to and from the query files.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::rows::{time, time_option};
+use crate::domain::id::ProjectId;
 
 /// A dead dispatch with its event, to be planned again.
 #[derive(sqlx::FromRow)]
@@ -83,4 +84,54 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// A notice to be written.
+#[derive(Serialize)]
+pub struct NoticeRow {
+    #[serde(with = "uuid::serde::simple")]
+    pub id: Uuid,
+    #[serde(with = "uuid::serde::simple")]
+    pub project_id: Uuid,
+    pub kind: &'static str,
+    pub body: String,
+    #[serde(serialize_with = "time::serialize")]
+    pub created_at: DateTime<Utc>,
+}
+
+/// A notice that a worker has taken to tell it.
+#[derive(sqlx::FromRow)]
+pub struct TakenNotice {
+    pub id: Uuid,
+    pub kind: String,
+    pub body: String,
+}
+
+/// Where a dispatch ended, as a notice says it.
+#[derive(sqlx::FromRow)]
+pub struct EndedRow {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub event_id: Uuid,
+    pub state: String,
+    pub reason: Option<String>,
+    pub source: Option<String>,
+    pub source_id: Option<String>,
+}
+
+/// A dispatch that was settled.
+#[derive(sqlx::FromRow)]
+pub struct SettledRow {
+    pub id: Uuid,
+    /// Tries shown.
+    pub attempts: i32,
+    pub state: String,
+}
+
+/// A dispatch whose `max_age` ran out.
+#[derive(sqlx::FromRow)]
+pub struct ExpiredRow {
+    pub id: Uuid,
+    pub project_id: ProjectId,
+    pub template: String,
 }

@@ -54,7 +54,8 @@ pub async fn lock_open(c: &mut Connection, ids: &[Uuid], members: &[MemberId]) -
 
 /// Cancels dispatches that are not sent yet. One that a worker has in hand is only asked for: its holder
 /// settles it as sent if the server took it.
-pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<(), StoreError> {
+/// Returns the templates of those that are.
+pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<Vec<String>, StoreError> {
     const SQL: &str = dialect(
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
@@ -63,18 +64,29 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
          -- that were settled a moment ago.
          where id = any(array(select id from dispatches
            where id = any(array(select value::uuid from json_array_elements_text($1::text::json)))
-           and case state when 'pending' then true end order by id for no key update))",
+           and case state when 'pending' then true end order by id for no key update))
+         returning state, template",
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where state = 'pending' and id in (select unhex(value) from json_each($1))",
+         where state = 'pending' and id in (select unhex(value) from json_each($1))
+         returning state, template",
     );
-    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(reason).execute(c).await?;
-    Ok(())
+    let query = sqlx::query_as::<Db, (String, String)>(SQL).bind(rows::ids(ids)).bind(reason);
+    Ok(cancelled(query.fetch_all(c).await?))
 }
 
-/// Cancels all that is not sent yet to the members.
-pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &str) -> Result<(), StoreError> {
+/// The templates of those that are cancelled, and not only asked for.
+fn cancelled(rows: Vec<(String, String)>) -> Vec<String> {
+    rows.into_iter().filter(|(state, _)| state == "cancelled").map(|(_, template)| template).collect()
+}
+
+/// Cancels all that is not sent yet to the members, likewise.
+pub async fn cancel_members(
+    c: &mut Connection,
+    members: &[MemberId],
+    reason: &str,
+) -> Result<Vec<String>, StoreError> {
     const SQL: &str = dialect(
         "-- store.dispatches.cancel_members
          with gone as (select * from json_to_recordset($1::text::json) as g(project uuid, member text)),
@@ -87,16 +99,18 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
            reason = case when holder is null then $2 else reason end
          where id = any(array(select id from dispatches where id = any(array(
            select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id))
-           and case state when 'pending' then true end order by id for no key update))",
+           and case state when 'pending' then true end order by id for no key update))
+         returning state, template",
         "-- store.dispatches.cancel_members
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
          where state = 'pending' and (project_id, member_id) in (
-           select unhex(value ->> 'project'), value ->> 'member' from json_each($1))",
+           select unhex(value ->> 'project'), value ->> 'member' from json_each($1))
+         returning state, template",
     );
-    sqlx::query::<Db>(SQL).bind(json(members)).bind(reason).execute(c).await?;
-    Ok(())
+    let query = sqlx::query_as::<Db, (String, String)>(SQL).bind(json(members)).bind(reason);
+    Ok(cancelled(query.fetch_all(c).await?))
 }
 
 /// Notes that a mail came back: the first time counts.

@@ -42,6 +42,8 @@ macro_rules! query_files {
         pub mod keys;
         #[path = "members.rs"]
         pub mod members;
+        #[path = "notices.rs"]
+        pub mod notices;
         #[path = "operators.rs"]
         pub mod operators;
         #[path = "pauses.rs"]

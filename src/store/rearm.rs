@@ -132,13 +132,13 @@ pub async fn again(c: &mut Connection, rows: &[AgainRow]) -> Result<Vec<Uuid>, S
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(json(rows)).fetch_all(c).await?)
 }
 
-/// Cancels what is not sent yet, and asks the holders of what is in hand. Returns each with its state.
+/// Cancels what is not sent yet, and asks the holders of what is in hand. Returns each with its state and template.
 pub async fn cancel(
     c: &mut Connection,
     project: Uuid,
     ids: &[Uuid],
     reason: &str,
-) -> Result<Vec<(Uuid, String)>, StoreError> {
+) -> Result<Vec<(Uuid, String, String)>, StoreError> {
     const SQL: &str = dialect(
         "-- store.rearm.cancel
          update dispatches set cancel_reason = $3,
@@ -147,15 +147,15 @@ pub async fn cancel(
          where id = any(array(select id from dispatches
            where id = any(array(select value::uuid from json_array_elements_text($2::text::json)))
            and project_id = $1 and case state when 'pending' then true end order by id for no key update))
-         returning id, state",
+         returning id, state, template",
         "-- store.rearm.cancel
          update dispatches set cancel_reason = $3,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $3 else reason end
          where state = 'pending' and project_id = $1 and id in (select unhex(value) from json_each($2))
-         returning id, state",
+         returning id, state, template",
     );
-    let query = sqlx::query_as::<Db, (Uuid, String)>(SQL).bind(project).bind(rows::ids(ids)).bind(reason);
+    let query = sqlx::query_as::<Db, (Uuid, String, String)>(SQL).bind(project).bind(rows::ids(ids)).bind(reason);
     Ok(query.fetch_all(c).await?)
 }
 

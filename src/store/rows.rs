@@ -5,7 +5,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-pub use super::armed::{AgainRow, DeadRow, StateRow, ThrottleRow, hex};
+pub use super::armed::{
+    AgainRow, DeadRow, EndedRow, ExpiredRow, NoticeRow, SettledRow, StateRow, TakenNotice, ThrottleRow, hex,
+};
 use crate::domain::address::fold;
 use crate::domain::dispatch::Attempt;
 use crate::domain::id::ProjectId;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
-use crate::store::rows::{AttemptRow, ClaimedRow, SettleRow, Slots, json};
+use crate::store::rows::{AttemptRow, ClaimedRow, ExpiredRow, SettleRow, SettledRow, Slots, json};
 use crate::store::shown::AnsweredDispatch;
 
 /// The integrations that have something to fetch now or later: one step in the small index for each.
@@ -81,9 +81,9 @@ pub async fn claimed(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<ClaimedRow>
     Ok(sqlx::query_as::<Db, ClaimedRow>(SQL).bind(rows::ids(ids)).fetch_all(c).await?)
 }
 
-/// Settles tries. Returns the rows that were this worker's, each with the number of tries shown since: a
+/// Settles tries. Returns the rows that were this worker's, each with its state and the tries shown since: a
 /// dispatch that was asked to be cancelled ends cancelled unless the server took it.
-pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Result<Vec<(Uuid, i32)>, StoreError> {
+pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Result<Vec<SettledRow>, StoreError> {
     const SQL: &str = dialect(
         "-- store.work.settle
          with s as materialized (select * from json_to_recordset($1::text::json) as s(dispatch_id uuid, new_state text,
@@ -105,7 +105,7 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
            first_code = case when d.first_at is null then s.code else d.first_code end,
            first_reply = case when d.first_at is null then s.reply else d.first_reply end
          from mine as s where d.id = s.dispatch_id
-         returning d.id, d.attempts",
+         returning d.id, d.attempts, d.state",
         "-- store.work.settle
          update dispatches as d set
            state = case when s.new_state = 'pending' and d.cancel_reason is not null then 'cancelled' else s.new_state end,
@@ -122,9 +122,9 @@ pub async fn settle(c: &mut Connection, rows: &[SettleRow], worker: i64) -> Resu
              value ->> 'charge' as charge, value ->> 'tried_at' as tried_at, value ->> 'class' as class,
              value ->> 'code' as code, value ->> 'reply' as reply from json_each($1)) as s
          where d.id = s.dispatch_id and d.holder = $2 and d.state = 'pending'
-         returning id, attempts",
+         returning id, attempts, state",
     );
-    Ok(sqlx::query_as::<Db, (Uuid, i32)>(SQL).bind(json(rows)).bind(worker).fetch_all(c).await?)
+    Ok(sqlx::query_as::<Db, SettledRow>(SQL).bind(json(rows)).bind(worker).fetch_all(c).await?)
 }
 
 /// Keeps tries after the first.
@@ -198,16 +198,22 @@ pub async fn orphans(c: &mut Connection, since: DateTime<Utc>) -> Result<Vec<i64
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(since).fetch_all(c).await?)
 }
 
-/// Ends dispatches whose `max_age` ran out while nobody could fetch them.
-pub async fn expire(c: &mut Connection, now: DateTime<Utc>) -> Result<u64, StoreError> {
+/// Ends some dispatches whose `max_age` ran out while nobody could fetch them. Returns which.
+pub async fn expire(c: &mut Connection, now: DateTime<Utc>, limit: i64) -> Result<Vec<ExpiredRow>, StoreError> {
     const SQL: &str = dialect(
-        "update dispatches set state = 'dead', reason = 'expired' where id in (
+        "-- store.work.expire
+         with late as materialized (
            select id from dispatches where state = 'pending' and holder is null and expires_at <= $1
-           order by id for no key update)",
-        "update dispatches set state = 'dead', reason = 'expired'
-         where state = 'pending' and holder is null and expires_at <= $1",
+           order by id limit $2 for no key update)
+         update dispatches d set state = 'dead', reason = 'expired' from late where d.id = late.id
+         returning d.id, d.project_id, d.template",
+        "-- store.work.expire
+         update dispatches set state = 'dead', reason = 'expired' where id in (
+           select id from dispatches where state = 'pending' and holder is null and expires_at <= $1
+           order by id limit $2)
+         returning id, project_id, template",
     );
-    Ok(sqlx::query::<Db>(SQL).bind(now).execute(c).await?.rows_affected())
+    Ok(sqlx::query_as::<Db, ExpiredRow>(SQL).bind(now).bind(limit).fetch_all(c).await?)
 }
 
 /// The oldest dispatch that waits or is in hand. Each half reads one of the small partial indexes.

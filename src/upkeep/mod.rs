@@ -1,8 +1,9 @@
-//! What is done by the clock: partitions, retention, expiry, gauges, readiness, copies of dead dispatches. Timers
+//! What is done by the clock: partitions, retention, expiry, gauges, readiness, copies of dead dispatches, notices. Timers
 //! only, each step idempotent, so that any number of replicas may do it at once.
 
 mod copies;
 mod gauges;
+mod notices;
 
 pub use gauges::Ages;
 
@@ -20,6 +21,7 @@ use crate::broker::{BrokerHealth, Publisher};
 use crate::domain::clock::Clock;
 use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::engine::is_stopped_within;
+use crate::pipeline::expiry::expire;
 use crate::pipeline::lanes::Lanes;
 use crate::pipeline::lease::Lease;
 use crate::pipeline::live::Live;
@@ -33,6 +35,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(10);
 /// A database that is silent for so long does not answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a notice waits for a broker that cannot be reached.
+const NOTICES_KEPT: TimeDelta = TimeDelta::days(7);
 /// How often partitions are made and dropped.
 const TIDY: Duration = Duration::from_hours(1);
 
@@ -70,6 +74,7 @@ pub fn start(upkeep: Upkeep, tasks: &TaskTracker, stop: &CancellationToken) {
     });
     let (one, until) = (upkeep.clone(), stop.clone());
     tasks.spawn(async move {
+        report("gauges", one.gauges().await);
         while !is_stopped_within(&until, SWEEP).await {
             // Or histograms would grow between two scrapes.
             one.metrics.run_upkeep();
@@ -78,6 +83,7 @@ pub fn start(upkeep: Upkeep, tasks: &TaskTracker, stop: &CancellationToken) {
     });
     if upkeep.sender.is_some() && upkeep.publisher.is_some() {
         tasks.spawn(copies::run(upkeep.clone(), stop.clone()));
+        tasks.spawn(notices::run(upkeep.clone(), stop.clone()));
     }
     let until = stop.clone();
     tasks.spawn(async move {
@@ -138,8 +144,8 @@ impl Upkeep {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
+        expire(&self.store, &self.clock, &self.live).await?;
         let mut c = self.store.write().await?;
-        db!(c, work::expire(self.clock.now()))?;
         db!(c, throttles::delete_ended(self.clock.now()))?;
         drop(c);
         self.gauges().await
@@ -150,8 +156,12 @@ impl Upkeep {
         partitions::ensure(&self.store, now).await?;
         let mut c = self.store.write().await?;
         db!(c, idempotency::forget(now - IDEMPOTENCY_KEPT))?;
-        drop(c);
         let retention = TimeDelta::from_std(self.retention).unwrap_or(TimeDelta::MAX);
+        let untold = db!(c, notices::delete_before(now - retention.min(NOTICES_KEPT)))?;
+        drop(c);
+        if untold > 0 {
+            tracing::warn!(notices = untold, "notices that could not be told for days are given up");
+        }
         match now.checked_sub_signed(retention) {
             Some(cutoff) => partitions::drop_before(&self.store, cutoff).await,
             None => Ok(()),

@@ -18,7 +18,7 @@ use super::{BROKER, Client, Vhost, until};
 /// A copy is gone, or there, within so long.
 const SOON: Duration = Duration::from_secs(60);
 
-async fn world(vhost: &Vhost, sink: super::support::sink::Builder) -> World {
+pub(crate) async fn world(vhost: &Vhost, sink: super::support::sink::Builder) -> World {
     let broker = Some(Options { name: "signalpost worker".into(), ..vhost.options() });
     let world = World::with(Setup { sink, broker, clock: Clock::system(), ..Setup::default() }).await;
     until("the topology is there", async || world.get("/v1/dead-letters").await.status == 200).await;

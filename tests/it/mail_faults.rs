@@ -86,6 +86,15 @@ async fn a_permanent_reply_to_the_recipient_is_the_end_after_one_attempt() {
 }
 
 #[tokio::test]
+async fn without_a_broker_no_notice_is_kept() {
+    let world = world_with([Step::reply_at(At::Rcpt, "550 5.1.1 no such user")]).await;
+    let dispatch = world.ask_reset("ada").await;
+    world.until_idle().await;
+    assert_eq!(world.state(&dispatch).await, "dead rejected");
+    assert_eq!(world.number("select count(*) from notices").await, 0);
+}
+
+#[tokio::test]
 async fn a_permanent_reply_after_the_dot_is_the_end_after_one_attempt() {
     let world = world_with([Step::reply_at(At::Dot, "554 5.7.1 looks like spam")]).await;
     let dispatch = world.ask_reset("ada").await;

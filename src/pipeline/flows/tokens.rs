@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::super::settle::count_end;
 use super::{Actor, FlowError, Flows};
 use crate::domain::id::ProjectId;
 use crate::domain::member::{Member, MemberRef};
@@ -133,7 +134,9 @@ impl Flows {
         dispatches.sort_unstable();
         // Dispatches before tokens, as senders lock them.
         if !dispatches.is_empty() {
-            db!(tx, dispatches::cancel(&dispatches, REVOKED))?;
+            for template in db!(tx, dispatches::cancel(&dispatches, REVOKED))? {
+                count_end(&template, "cancelled");
+            }
         }
         let ids: Vec<_> = tokens.iter().map(|token| token.id).collect();
         if !ids.is_empty() {
