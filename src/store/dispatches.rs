@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
 use crate::store::rows::{DispatchRow, MemberId, json};
-use crate::store::shown::{StoredBounce, StoredAttempt, StoredAttemptOf, StoredDispatch};
+use crate::store::shown::{DispatchFilter, StoredBounce, StoredAttempt, StoredAttemptOf, StoredDispatch};
 
 /// Writes what is owed.
 pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {
@@ -116,16 +116,25 @@ pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<S
     Ok(sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(id).fetch_optional(c).await?)
 }
 
-/// The newest dispatches of a project before an id.
+/// The newest dispatches of a project before an id, of those that fit.
 pub async fn list(
     c: &mut Connection,
     project: Uuid,
+    filter: &DispatchFilter,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<StoredDispatch>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id < $2 order by id desc limit $3"));
+    let sql = sqlx::AssertSqlSafe(format!(
+        "{SHOWN} where project_id = $1 and id < $2
+           and ($4 is null or $4 = case when state = 'pending' and holder is not null then 'sending' else state end)
+           and ($5 is null or reason = $5) and ($6 is null or event_id = $6)
+           and ($7 is null or member_id = $7) and ($8 is null or created_at >= $8)
+         order by id desc limit $3"
+    ));
     let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));
-    Ok(query.bind(limit).fetch_all(c).await?)
+    let query = query.bind(limit).bind(filter.state.as_deref()).bind(filter.reason.as_deref());
+    let query = query.bind(filter.event).bind(filter.member.as_deref()).bind(filter.since);
+    Ok(query.fetch_all(c).await?)
 }
 
 /// The tries after the first, in order.

@@ -9,15 +9,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::paging::{Items, limit};
+use super::find_member;
+use super::paging::{Items, after, limit, time};
 use crate::domain::catalogue::Catalogue;
-use crate::domain::id::{AutomationId, DispatchId, EventId};
+use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
+use crate::domain::member::MemberRef;
 use crate::store::db;
-use crate::store::shown::{StoredAttempt, StoredDispatch};
+use crate::store::shown::{DispatchFilter, StoredAttempt, StoredDispatch};
 use crate::web::State;
 use crate::web::caller::{Caller, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{Params, PathName};
+use crate::web::extract::{Params, PathName, member_ref};
+
+/// What a dispatch can be in.
+const STATES: [&str; 5] = ["pending", "sending", "sent", "dead", "cancelled"];
 
 /// `GET /v1/dispatches/{id}`
 pub(super) async fn get(
@@ -39,6 +44,37 @@ pub(super) async fn get(
 pub(super) struct Page {
     limit: Option<String>,
     after: Option<String>,
+    state: Option<String>,
+    reason: Option<String>,
+    event_id: Option<String>,
+    member: Option<String>,
+    since: Option<String>,
+}
+
+impl Page {
+    async fn filter(&self, state: &State, project: ProjectId) -> Result<DispatchFilter, Problem> {
+        if self.state.as_deref().is_some_and(|one| !STATES.contains(&one)) {
+            return Err(Problem::invalid("state", &format!("is none of {}", STATES.join(", "))));
+        }
+        if self.reason.as_deref().is_some_and(|text| text.contains('\0')) {
+            return Err(Problem::invalid("reason", "has a NUL character"));
+        }
+        let event = self.event_id.as_deref().map(str::parse::<EventId>).transpose();
+        let event = event.map_err(|_| Problem::invalid("event_id", "is not an id of an event"))?;
+        let member = match self.member.as_deref().map(|name| member_ref("member", name)).transpose()? {
+            // Also of one who is deleted by now.
+            Some(MemberRef::Id(id)) => Some(id),
+            Some(name) => Some(find_member(state, project, &name).await?.id),
+            None => None,
+        };
+        Ok(DispatchFilter {
+            state: self.state.clone(),
+            reason: self.reason.clone(),
+            event: event.map(|id| id.0),
+            member,
+            since: time("since", self.since.as_deref())?,
+        })
+    }
 }
 
 /// `GET /v1/dispatches`: newest first.
@@ -48,11 +84,11 @@ pub(super) async fn list(
     Params(page): Params<Page>,
 ) -> Result<Json<Items<Value>>, Problem> {
     let limit = limit(page.limit.as_deref())?;
-    let before = page.after.map(|after| after.parse::<DispatchId>()).transpose();
-    let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
+    let before = after::<DispatchId>(page.after.as_deref())?.map(|id| id.0);
+    let filter = page.filter(&state, caller.project.id).await?;
     let project = caller.project.id.0;
     let mut c = state.store.read().await?;
-    let mut rows = db!(c, dispatches::list(project, before.map(|id| id.0), limit + 1))?;
+    let mut rows = db!(c, dispatches::list(project, &filter, before, limit + 1))?;
     let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next = if has_more { rows.last().map(|row| DispatchId(row.id).to_string()) } else { None };

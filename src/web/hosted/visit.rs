@@ -18,6 +18,7 @@ use crate::pipeline::flows::{Actor, TokenProblem};
 use crate::web::State;
 use crate::web::client::client;
 use crate::web::error::Problem;
+use crate::web::pages::Again;
 use crate::web::extract::{Params, PathName, is_json, media_type, parse_json, read_body, wants_json};
 
 /// The largest form, in bytes: a token and a password have far less.
@@ -123,5 +124,5 @@ fn no_project(headers: &HeaderMap) -> Response {
         return Problem::NotFound.into_response();
     }
     let look = Look::of(&Brand::default());
-    invalid_link(&look, StatusCode::NOT_FOUND, (TokenProblem::Unknown, None)).into_response()
+    invalid_link(&look, StatusCode::NOT_FOUND, (TokenProblem::Unknown, Again::Nothing)).into_response()
 }
