@@ -126,9 +126,11 @@ pub async fn list(
 ) -> Result<Vec<StoredDispatch>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "{SHOWN} where project_id = $1 and id < $2
-           and ($4 is null or $4 = case when state = 'pending' and holder is not null then 'sending' else state end)
-           and ($5 is null or reason = $5) and ($6 is null or event_id = $6)
-           and ($7 is null or member_id = $7) and ($8 is null or created_at >= $8)
+           and (cast($4 as text) is null
+             or $4 = case when state = 'pending' and holder is not null then 'sending' else state end)
+           and (cast($5 as text) is null or reason = $5) and (cast($6 as uuid) is null or event_id = $6)
+           and (cast($7 as text) is null or member_id = $7)
+           and (cast($8 as timestamptz) is null or created_at >= $8)
          order by id desc limit $3"
     ));
     let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as From;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,15 +15,13 @@ use super::paging::{Items, after, limit, time};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
 use crate::domain::member::MemberRef;
+use crate::pipeline::rearm::Verdict;
 use crate::store::db;
 use crate::store::shown::{DispatchFilter, StoredAttempt, StoredDispatch};
 use crate::web::State;
-use crate::web::caller::{Caller, Read};
+use crate::web::caller::{Caller, EventsWrite, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{Params, PathName, member_ref};
-
-/// What a dispatch can be in.
-const STATES: [&str; 5] = ["pending", "sending", "sent", "dead", "cancelled"];
+use crate::web::extract::{JsonBody, Params, PathName, member_ref};
 
 /// `GET /v1/dispatches/{id}`
 pub(super) async fn get(
@@ -38,6 +37,10 @@ pub(super) async fn get(
     let later = later.into_iter().map(|row| row.attempt).collect();
     Ok(Json(shown(&state.live.current(), &dispatch, later)))
 }
+
+const STATES: [&str; 5] = ["pending", "sending", "sent", "dead", "cancelled"];
+/// Dispatches that one call may name.
+const MOST: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +106,113 @@ pub(super) async fn list(
         shown(&catalogue, &row, later)
     });
     Ok(Json(Items { items: items.collect(), next }))
+}
+
+/// Which dispatches are meant: some by their ids, or all that fit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chosen {
+    ids: Option<Vec<String>>,
+    filter: Option<Like>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Like {
+    reason: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    since: Option<DateTime<Utc>>,
+}
+
+/// `POST /v1/dispatches/retry`: dead ones, as they were planned.
+pub(super) async fn retry(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    JsonBody(chosen): JsonBody<Chosen>,
+) -> Result<Json<Value>, Problem> {
+    act(&state, &caller, chosen, Act::Retry).await
+}
+
+/// `POST /v1/dispatches/cancel`: what is not sent yet. One in hand is only asked for.
+pub(super) async fn cancel(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    JsonBody(chosen): JsonBody<Chosen>,
+) -> Result<Json<Value>, Problem> {
+    act(&state, &caller, chosen, Act::Cancel).await
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Retry,
+    Cancel,
+}
+
+impl Act {
+    /// The state of those that it can be done with, and what it is called.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Retry => ("dead", "retried", "dispatches.retried"),
+            Self::Cancel => ("pending", "cancelled", "dispatches.cancelled"),
+        }
+    }
+}
+
+/// How many it was done with, and with which it was not.
+async fn act(
+    state: &State,
+    caller: &Caller<EventsWrite>,
+    chosen: Chosen,
+    act: Act,
+) -> Result<Json<Value>, Problem> {
+    let project = caller.project.id;
+    let (from, done, action) = act.words();
+    let (ids, mut failed) = wanted(state, project, chosen, from).await?;
+    let verdicts = match act {
+        Act::Retry => state.rearm.retry(project, &ids).await?,
+        Act::Cancel => state.rearm.cancel(project, &ids).await?,
+    };
+    let (good, bad): (Vec<_>, Vec<_>) =
+        verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
+    failed.extend(bad.iter().map(|(id, verdict)| json!({ "id": id, "code": verdict.name() })));
+    let now = state.clock.now();
+    let mut c = state.store.write().await?;
+    let subject = format!("{} dispatches", good.len());
+    db!(c, audit::insert(&caller.audit(now, action, &subject)))?;
+    Ok(Json(json!({ done: good.len(), "failed": failed })))
+}
+
+/// The ids that are meant, and those that are none.
+async fn wanted(
+    state: &State,
+    project: ProjectId,
+    chosen: Chosen,
+    from: &str,
+) -> Result<(Vec<DispatchId>, Vec<Value>), Problem> {
+    match (chosen.ids, chosen.filter) {
+        (Some(texts), None) if texts.len() <= MOST => {
+            let read = |text: &String| text.parse::<DispatchId>().map_err(|_| text.clone());
+            let (good, bad): (Vec<_>, Vec<_>) = texts.iter().map(read).partition(Result::is_ok);
+            let bad = bad.into_iter().filter_map(Result::err);
+            let bad = bad.map(|text| json!({ "id": text, "code": "not-found" })).collect();
+            Ok((good.into_iter().filter_map(Result::ok).collect(), bad))
+        }
+        (Some(_), None) => Err(Problem::invalid("ids", &format!("are more than {MOST}"))),
+        (None, Some(like)) => {
+            let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
+            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
+            {
+                return Err(Problem::invalid(field, "has a NUL character"));
+            }
+            let limit = i64::try_from(MOST).unwrap_or(i64::MAX);
+            let mut c = state.store.read().await?;
+            let words = (from, like.reason.as_deref(), like.kind.as_deref());
+            let ids = db!(c, rearm::like(project.0, words, like.since, (None, limit)))?;
+            Ok((ids.into_iter().map(DispatchId).collect(), Vec::new()))
+        }
+        _ => Err(Problem::invalid("ids", "or `filter` must be there, and not both")),
+    }
 }
 
 #[derive(Serialize)]
