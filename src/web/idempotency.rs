@@ -287,3 +287,28 @@ async fn show(once: &Once, parts: &Parts, path: &str) -> Result<Value, Problem> 
     let body = to_bytes(response.into_body(), ANSWER_LIMIT).await.map_err(|_| Problem::Internal)?;
     serde_json::from_slice(&body).map_err(|error| Problem::internal(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_only_ids_numbers_flags_and_words_of_ours_are_kept() {
+        let event = "evt_00000000000000000000000000000007";
+        let answer = json!({
+            "verdict": "ooo", "because": ["the subject"], "event_id": event, "dispatches": [event],
+            "member": "mem_ada", "replayed": 2, "ok": true, "detail": "hunter2", "next": null,
+        });
+        let kept: Value = serde_json::from_str(&told_of(answer.to_string().as_bytes()).unwrap()).unwrap();
+        let wanted = json!({
+            "verdict": "ooo", "because": [], "event_id": event, "dispatches": [event],
+            "member": "mem_ada", "replayed": 2, "ok": true, "next": null,
+        });
+        assert_eq!(kept, wanted);
+        let member = json!({"member": {"id": "mem_ada", "email": "ada@example.com"}});
+        assert_eq!(told_of(member.to_string().as_bytes()).unwrap(), r#"{"member":{"id":"mem_ada"}}"#);
+        let record = json!({"id": "int_00000000000000000000000000000007", "name": "main"});
+        let path = "/v1/integrations/int_00000000000000000000000000000007";
+        assert_eq!(told_of(record.to_string().as_bytes()).as_deref(), Some(path));
+    }
+}
