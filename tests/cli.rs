@@ -559,8 +559,7 @@ fn an_address_of_a_file_is_changed_as_by_an_event_and_once() {
         assert!(moved.ends_with("member elon: changed (email)\n"), "{moved}");
     }
     let again = lines_of_json(&apply("elon@new.example", &["--json"]));
-    let wanted =
-        serde_json::json!({"kind": "member", "name": "elon", "verdict": "unchanged", "fields": []});
+    let wanted = serde_json::json!({"kind": "member", "name": "elon", "verdict": "unchanged", "fields": []});
     assert_eq!(again.last().unwrap(), &wanted);
     let back = lines_of_json(&apply("elon@example.com", &["--json", "--dry-run"]));
     assert_eq!(back.last().unwrap()["fields"], serde_json::json!(["email"]));
@@ -579,7 +578,8 @@ fn what_is_published_and_paused_is_told_in_json() {
         assert_eq!(told["duplicate"], is_known);
         assert!(told["event_id"].as_str().unwrap().starts_with("evt_"));
     }
-    let paused = lines_of_json(&place.run(&["pause", "--project", "acme", "--integration", "main", "--json"]));
+    let paused =
+        lines_of_json(&place.run(&["pause", "--project", "acme", "--integration", "main", "--json"]));
     let wanted =
         serde_json::json!({"project": "acme", "kind": "integration", "name": "main", "paused": true});
     assert_eq!(paused, [wanted]);
@@ -642,7 +642,8 @@ impl Dev {
 #[test]
 fn dev_knows_its_operator_its_port_and_no_broker() {
     let place = Place::new();
-    let dev = Dev::start(&place, &["--http-addr", "127.0.0.1:0", "--amqp-url", "amqp://127.0.0.1:1"], "mailbox: ");
+    let dev =
+        Dev::start(&place, &["--http-addr", "127.0.0.1:0", "--amqp-url", "amqp://127.0.0.1:1"], "mailbox: ");
     let [console, operator, key, mailbox] = dev.lines.as_slice() else { panic!("{:?}", dev.lines) };
     let address = console.strip_prefix("console: http://").unwrap().strip_suffix("/console").unwrap();
     assert!(!address.ends_with(":0"), "{address}");

@@ -78,7 +78,9 @@ async fn publish_one(context: &Context, args: Args) -> anyhow::Result<()> {
 fn shown(id: &str, planned: Option<&Planned>) -> Value {
     let (event, outcome, dispatches, is_known) = match planned {
         Some(Planned::Accepted { event, outcome, dispatches }) => (event, *outcome, dispatches, false),
-        Some(Planned::Duplicate { event, outcome, dispatches }) => (event, outcome.as_str(), dispatches, true),
+        Some(Planned::Duplicate { event, outcome, dispatches }) => {
+            (event, outcome.as_str(), dispatches, true)
+        }
         Some(Planned::Refused { .. }) | None => return json!({ "id": id }),
     };
     json!({ "id": id, "event_id": event, "outcome": outcome, "dispatches": dispatches, "duplicate": is_known })

@@ -117,7 +117,8 @@ fn reached(
     surfaces: &[(TcpListener, Surface)],
 ) -> anyhow::Result<String> {
     let is_asked = asked.port() == 0 && PublicUrl::of_loopback(asked).as_ref() == Some(&public_url);
-    let bound = surfaces.first().filter(|_| is_asked).map(|(listener, _)| listener.local_addr()).transpose()?;
+    let bound =
+        surfaces.first().filter(|_| is_asked).map(|(listener, _)| listener.local_addr()).transpose()?;
     let public_url = bound.and_then(PublicUrl::of_loopback).unwrap_or(public_url);
     Ok(public_url.as_str().to_owned())
 }

@@ -104,7 +104,9 @@ impl Change {
     pub fn fields(&self) -> Vec<&'static str> {
         match &self.verdict {
             Verdict::Changed(fields) => fields.clone(),
-            Verdict::Readdressed { fields, .. } => std::iter::once("email").chain(fields.iter().copied()).collect(),
+            Verdict::Readdressed { fields, .. } => {
+                std::iter::once("email").chain(fields.iter().copied()).collect()
+            }
             Verdict::Created | Verdict::Unchanged | Verdict::Retired => Vec::new(),
         }
     }

@@ -111,7 +111,7 @@ pub(super) async fn once(From(once): From<Once>, request: Request, next: Next) -
     let is_natural = parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str() == "/v1/events");
     let state = once.state.clone();
     // To its end, even if the client goes away: or nobody would write down what became of it.
-    let done = tokio::spawn(async move {
+    let done = once.state.tasks.spawn(async move {
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         call.settle(&state, response, is_natural).await
     });
@@ -209,8 +209,11 @@ fn told_of(body: &[u8]) -> Option<String> {
     if let Some(path) = answer["id"].as_str().and_then(record) {
         return Some(path);
     }
-    let kept: Map<String, Value> =
-        answer.as_object()?.iter().filter_map(|(name, value)| Some((name.clone(), kept(name, value)?))).collect();
+    let kept: Map<String, Value> = answer
+        .as_object()?
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), kept(name, value)?)))
+        .collect();
     Some(Value::Object(kept).to_string())
 }
 

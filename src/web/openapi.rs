@@ -160,7 +160,9 @@ fn responses(route: &Route, told: &Value) -> Value {
         codes.push(("unknown-member", 404));
     }
     match route.method {
-        "post" if takes_key(route.path) => codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)]),
+        "post" if takes_key(route.path) => {
+            codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)])
+        }
         "put" | "patch" if is_versioned(route) => {
             codes.extend([("precondition-required", 428), ("precondition-failed", 412)]);
         }
@@ -169,7 +171,9 @@ fn responses(route: &Route, told: &Value) -> Value {
     let own = told["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
     codes.extend(own.map(|code| (code, status_of(code))));
     let mut by_status: std::collections::BTreeMap<u16, Vec<&str>> = std::collections::BTreeMap::new();
-    codes.into_iter().for_each(|(code, status)| by_status.entry(status).or_default().push(code));
+    for (code, status) in codes {
+        by_status.entry(status).or_default().push(code);
+    }
     for (status, codes) in by_status {
         let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
         let codes = format!("Problem: `{}`", codes.join("`, `"));

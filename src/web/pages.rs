@@ -46,9 +46,16 @@ pub enum LinkProblem {
 pub enum Again<'a> {
     Nothing,
     /// A page where a mail to choose a password can be asked for.
-    Page { url: &'a str, label: &'a str },
+    Page {
+        url: &'a str,
+        label: &'a str,
+    },
     /// The same mail can be sent again, to the address that it went to.
-    Mail { action: &'a str, token: &'a str, address: &'a str },
+    Mail {
+        action: &'a str,
+        token: &'a str,
+        address: &'a str,
+    },
 }
 
 /// A link whose token does not work. No `Debug`: it may hold the token.
@@ -220,7 +227,7 @@ mod tests {
                 look: &look,
                 nonce: NONCE,
                 why,
-                again_url: Some("/p/acme/forgot-password"),
+                again: Again::Page { url: "/p/acme/forgot-password", label: "Ask for a new mail" },
             })
             .map(|page| page.render().unwrap());
         for (page, word) in said.iter().zip(["used already", "has expired", "replaced by", "not a link"]) {

@@ -201,7 +201,8 @@ async fn wanted(
         (Some(_), None) => Err(Problem::invalid("ids", &format!("are more than {MOST}"))),
         (None, Some(like)) => {
             let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
-            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
+            if let Some((field, _)) =
+                texts.iter().find(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
             {
                 return Err(Problem::invalid(field, "has a NUL character"));
             }

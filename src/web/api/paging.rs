@@ -20,9 +20,9 @@ pub(super) struct Items<T> {
 pub(super) fn limit(text: Option<&str>) -> Result<i64, Problem> {
     let Some(text) = text else { return Ok(USUAL) };
     let limit = text.parse::<i64>().ok().filter(|limit| *limit >= 1);
-    limit
-        .map(|limit| limit.min(MOST))
-        .ok_or_else(|| Problem::invalid("limit", "is not a whole number from 1 on (more than 200 counts as 200)"))
+    limit.map(|limit| limit.min(MOST)).ok_or_else(|| {
+        Problem::invalid("limit", "is not a whole number from 1 on (more than 200 counts as 200)")
+    })
 }
 
 /// Reads a time of the query.

@@ -150,14 +150,17 @@ async fn mail_again(state: &State, posted: &Posted) -> Result<Response, Problem>
     let wanted = Wanted { id, kind: "account.email-change-requested", data, client: posted.client };
     let published = publish(state, project, wanted).await;
     if posted.is_json {
-        return published.map(|_| (StatusCode::ACCEPTED, Json(json!({ "status": "accepted" }))).into_response());
+        return published
+            .map(|_| (StatusCode::ACCEPTED, Json(json!({ "status": "accepted" }))).into_response());
     }
     let look = look(state, project);
     if let Err(problem) = published {
         return failed(&look, problem, NEW_PASSWORD);
     }
     let paragraphs = [
-        format!("A message with a new link is on its way to {new_email}, unless many were asked for just now."),
+        format!(
+            "A message with a new link is on its way to {new_email}, unless many were asked for just now."
+        ),
         "It comes within a few minutes. Look into the folder for unwanted mail too.".to_owned(),
     ];
     said(&look, StatusCode::ACCEPTED, "Look into your mailbox", &paragraphs).map(IntoResponse::into_response)
@@ -195,6 +198,8 @@ async fn answer(
     let look = look(state, &posted.project);
     match done {
         Ok(member) => page(&look, &member).map(IntoResponse::into_response),
-        Err(problem) => fail(state, &posted.project, (&look, purpose), (posted.text("token")?, problem)).await,
+        Err(problem) => {
+            fail(state, &posted.project, (&look, purpose), (posted.text("token")?, problem)).await
+        }
     }
 }

@@ -18,8 +18,8 @@ use crate::pipeline::flows::{Actor, TokenProblem};
 use crate::web::State;
 use crate::web::client::client;
 use crate::web::error::Problem;
-use crate::web::pages::Again;
 use crate::web::extract::{Params, PathName, is_json, media_type, parse_json, read_body, wants_json};
+use crate::web::pages::Again;
 
 /// The largest form, in bytes: a token and a password have far less.
 const FORM_LIMIT: usize = 16 * 1024;
