@@ -644,7 +644,8 @@ fn dev_knows_its_operator_its_port_and_no_broker() {
     let place = Place::new();
     let dev =
         Dev::start(&place, &["--http-addr", "127.0.0.1:0", "--amqp-url", "amqp://127.0.0.1:1"], "mailbox: ");
-    let [console, operator, key, mailbox] = dev.lines.as_slice() else { panic!("{:?}", dev.lines) };
+    let lines = dev.lines.clone();
+    let [console, operator, key, mailbox] = lines.as_slice() else { panic!("{:?}", dev.lines) };
     let address = console.strip_prefix("console: http://").unwrap().strip_suffix("/console").unwrap();
     assert!(!address.ends_with(":0"), "{address}");
     assert_eq!(mailbox, &format!("mailbox: http://{address}/console/mailbox"));
