@@ -552,3 +552,148 @@ fn after_the_secret_key_was_changed_a_command_seals_passwords_anew() {
     assert!(out(&alone).contains("passwords: 0 sealed anew, 1 were current"));
     assert!(!out(&alone).contains("return paths"));
 }
+
+fn lines_of_json(output: &Output) -> Vec<serde_json::Value> {
+    out(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_address_of_a_file_is_changed_as_by_an_event_and_once() {
+    let place = with_acme();
+    let apply = |email: &str, more: &[&str]| {
+        let member = format!("[[members]]\nusername = 'elon'\nemail = '{email}'\n");
+        place.write("members.toml", &format!("[project]\nslug = 'acme'\n{member}"));
+        let file: &[&str] = &["apply", "members.toml", "--public-url", "https://mail.acme.example"];
+        let words = [file, more].concat();
+        let done = place.run(&words);
+        assert_eq!(code(&done), 0, "{}", err(&done));
+        done
+    };
+    assert!(out(&apply("elon@example.com", &[])).ends_with("member elon: created\n"));
+    for more in [&["--dry-run"] as &[&str], &[]] {
+        let moved = out(&apply("elon@new.example", more));
+        assert!(moved.ends_with("member elon: changed (email)\n"), "{moved}");
+    }
+    let again = lines_of_json(&apply("elon@new.example", &["--json"]));
+    let wanted = serde_json::json!({"kind": "member", "name": "elon", "verdict": "unchanged", "fields": []});
+    assert_eq!(again.last().unwrap(), &wanted);
+    let back = lines_of_json(&apply("elon@example.com", &["--json", "--dry-run"]));
+    assert_eq!(back.last().unwrap()["fields"], serde_json::json!(["email"]));
+}
+
+#[test]
+fn what_is_published_and_paused_is_told_in_json() {
+    let place = with_acme();
+    let data = r#"{"username":"elon","email":"elon@example.com"}"#;
+    let words = ["publish", "account.created", "--data", data, "--project", "acme", "--id", "1", "--json"];
+    for is_known in [false, true] {
+        let done = place.run(&words);
+        assert_eq!(code(&done), 0, "{}", err(&done));
+        let told = &lines_of_json(&done)[0];
+        assert_eq!((&told["id"], &told["outcome"]), (&"1".into(), &"applied".into()));
+        assert_eq!(told["duplicate"], is_known);
+        assert!(told["event_id"].as_str().unwrap().starts_with("evt_"));
+    }
+    let paused =
+        lines_of_json(&place.run(&["pause", "--project", "acme", "--integration", "main", "--json"]));
+    let wanted =
+        serde_json::json!({"project": "acme", "kind": "integration", "name": "main", "paused": true});
+    assert_eq!(paused, [wanted]);
+}
+
+#[test]
+fn a_file_of_events_is_tried_without_publishing_any() {
+    let place = Place::new();
+    let right = r#"{"specversion":"1.0","type":"deleted","id":"7","data":{"member":"elon"}}"#;
+    place.write("events.jsonl", &format!("{right}\nnot json\n"));
+    let tried = place.run(&["publish", "--file", "events.jsonl", "--dry-run", "--json"]);
+    assert_eq!(code(&tried), 1);
+    let told = lines_of_json(&tried);
+    assert_eq!(told[0], serde_json::json!({"id": "7", "line": 1}));
+    assert_eq!(told[1]["line"], 2);
+    assert!(told[1]["refused"].as_str().unwrap().contains("is not JSON"));
+    assert!(err(&tried).contains("1 right, 1 refused"), "{}", err(&tried));
+    assert!(!place.path().join(".signalpost").exists());
+}
+
+#[test]
+fn a_public_url_is_asked_for_wherever_links_go_beyond_this_machine() {
+    let place = Place::new();
+    for command in [&["dev"] as &[&str], &["serve"], &["explain", "e.json"], &["apply", "acme.toml"]] {
+        let done = place.run(&[command, &["--http-addr", "0.0.0.0:0"]].concat());
+        assert_eq!(code(&done), 64, "{command:?}: {}", err(&done));
+        assert!(err(&done).contains("SIGNALPOST_PUBLIC_URL (not given)"), "{}", err(&done));
+    }
+}
+
+/// `dev` at work.
+struct Dev {
+    child: std::process::Child,
+    /// What it printed up to its last line.
+    lines: Vec<String>,
+}
+
+impl Dev {
+    fn start(place: &Place, arguments: &[&str], last: &str) -> Self {
+        let mut command = place.command(&[&["dev"] as &[&str], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = Vec::new();
+        let mut printed = std::io::BufReader::new(child.stdout.take().unwrap());
+        while lines.last().is_none_or(|line: &String| !line.starts_with(last)) {
+            let mut line = String::new();
+            let length = std::io::BufRead::read_line(&mut printed, &mut line).unwrap();
+            assert!(length > 0, "it ended after {lines:?}");
+            lines.push(line.trim_end().to_owned());
+        }
+        Self { child, lines }
+    }
+
+    /// What it said of the rest.
+    fn stop(mut self) -> String {
+        self.child.kill().unwrap();
+        err(&self.child.wait_with_output().unwrap())
+    }
+}
+
+#[test]
+fn dev_knows_its_operator_its_port_and_no_broker() {
+    let place = Place::new();
+    let dev =
+        Dev::start(&place, &["--http-addr", "127.0.0.1:0", "--amqp-url", "amqp://127.0.0.1:1"], "mailbox: ");
+    let lines = dev.lines.clone();
+    let [console, operator, key, mailbox] = lines.as_slice() else { panic!("{:?}", dev.lines) };
+    let address = console.strip_prefix("console: http://").unwrap().strip_suffix("/console").unwrap();
+    assert!(!address.ends_with(":0"), "{address}");
+    assert_eq!(mailbox, &format!("mailbox: http://{address}/console/mailbox"));
+    let key = key.strip_prefix("api key: ").unwrap();
+    let body = r#"{"event":"account.password-reset-requested","template":"reset-password-confirm",
+                   "token":{"purpose":"reset-password"}}"#;
+    let request = format!(
+        "POST /v1/automations/preview HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.contains(&format!("http://{address}/p/default/reset-password?token=")), "{answer}");
+    assert!(dev.stop().contains("SIGNALPOST_AMQP_URL is left alone"));
+    let list = lines_of_json(&place.run(&["operator", "list", "--json"]));
+    let [known] = list.as_slice() else { panic!("{list:?}") };
+    assert_eq!(operator.split(' ').nth(1), known["email"].as_str());
+    assert_eq!(known["role"], "owner");
+    let again = Dev::start(&place, &["--http-addr", "127.0.0.1:0"], "mailbox: ");
+    assert_eq!(again.lines[1], *operator, "the password stays");
+    again.stop();
+    assert_eq!(lines_of_json(&place.run(&["operator", "list", "--json"])), list);
+}
+
+#[test]
+fn dev_beyond_this_machine_prints_no_address_that_is_not_served() {
+    let place = Place::new();
+    let arguments = ["--http-addr", "0.0.0.0:0", "--public-url", "https://mail.acme.example"];
+    let dev = Dev::start(&place, &arguments, "api key: ");
+    assert_eq!(dev.lines.len(), 2, "{:?}", dev.lines);
+    assert!(dev.stop().contains("console and mailbox are not served"));
+}

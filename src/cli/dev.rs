@@ -3,22 +3,25 @@
 //! keeps them.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::serve::{Halves, Start, until_signal};
 use super::{Context, WrongConfiguration, connect, output};
 use crate::config::PublicUrl;
 use crate::domain::api_key::{ApiKey, Scope};
-use crate::domain::id::{self, ProjectId};
+use crate::domain::id::{self, OperatorId, ProjectId};
 use crate::domain::keys::{Keyring, SecretKey};
+use crate::domain::password::{self, Password};
 use crate::project_file::{self, Applying};
-use crate::store::shown::StoredKey;
+use crate::store::shown::{StoredKey, StoredOperator};
 use crate::store::{Store, db};
 
 /// The file that keeps what was made up.
@@ -40,21 +43,38 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<()> {
     store.migrate().await.context("the schema could not be brought up")?;
     let kept = Kept::read_or_make(&directory(context))?;
     let keys = keyring(context)?;
-    let public = config.public_url.clone().or_else(|| PublicUrl::of_loopback(config.http_addr));
-    let public = public.context("SIGNALPOST_PUBLIC_URL is missing")?;
+    let public = config.public_url.clone().context("SIGNALPOST_PUBLIC_URL is missing")?;
+    if config.amqp_url.is_some() {
+        output::tell("SIGNALPOST_AMQP_URL is left alone: `dev` uses no broker, events arrive by HTTP");
+    }
     prepare(context, &store, (&keys, &public), &kept).await?;
 
     let halves = Halves { http: true, worker: true };
-    let public_url = public.as_str().to_owned();
-    let start = Start { context, store, keys: Arc::new(keys), public_url, halves, is_dev: true };
+    let start = Start { context, store, keys: Arc::new(keys), public_url: public, halves, is_dev: true };
     let (app, _lock) = start.start().await?;
-    let address = app.addresses.last().context("nothing is listened on")?;
-    output::line(&format!("console: http://{address}/console"))?;
-    output::line(&format!("operator: {OPERATOR} {}", kept.operator_password))?;
-    output::line(&format!("api key: {}", kept.api_key))?;
-    output::line(&format!("mailbox: http://{address}/console/mailbox"))?;
+    tell(*app.addresses.last().context("nothing is listened on")?, &kept)?;
     until_signal().await?;
     app.stop().await;
+    Ok(())
+}
+
+/// What people and programs need to begin.
+fn tell(address: SocketAddr, kept: &Kept) -> io::Result<()> {
+    // Whoever reaches the mailbox reads tokens, so that it is served to this machine alone.
+    let is_open = address.ip().is_loopback();
+    if is_open {
+        output::line(&format!("console: http://{address}/console"))?;
+    } else {
+        output::tell(&format!(
+            "{address} is not loopback, so that console and mailbox are not served: \
+             set SIGNALPOST_ADMIN_ADDR to a loopback address for them"
+        ));
+    }
+    output::line(&format!("operator: {OPERATOR} {}", kept.operator_password))?;
+    output::line(&format!("api key: {}", kept.api_key))?;
+    if is_open {
+        output::line(&format!("mailbox: http://{address}/console/mailbox"))?;
+    }
     Ok(())
 }
 
@@ -100,6 +120,22 @@ async fn prepare(
         };
         db!(c, keys::insert(&row, &key.hash()))?;
     }
+    drop(c);
+    make_operator(store, kept, now).await
+}
+
+/// The operator who is told of, unless there is one already.
+async fn make_operator(store: &Store, kept: &Kept, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let mut c = store.write().await?;
+    let operators: Vec<StoredOperator> = db!(c, operators::list())?;
+    if operators.iter().any(|one| one.email == OPERATOR) {
+        return Ok(());
+    }
+    let password = Password::new(kept.operator_password.clone());
+    let hash = password::hash(&password).context("the operator's password could not be hashed")?;
+    let (id, email, role) = (OperatorId::new_at(now).0, OPERATOR.to_owned(), "owner".to_owned());
+    let row = StoredOperator { id, email, role, created_at: now };
+    db!(c, operators::insert(&row, (OPERATOR, &hash)))?;
     Ok(())
 }
 

@@ -219,7 +219,7 @@ impl Command {
     fn needs(&self) -> Needs {
         match self {
             // Links go to the public host if the project names no other.
-            Self::Apply(_) | Self::Explain(_) => Needs { secret_key: false, public_url: true },
+            Self::Apply(_) | Self::Explain(_) | Self::Dev => Needs { secret_key: false, public_url: true },
             Self::Serve { .. } => Needs { secret_key: true, public_url: true },
             _ => Needs::default(),
         }

@@ -1,6 +1,7 @@
 //! `signalpost pause` and `resume`: what is paused waits, and is charged no attempt.
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::api_key::project;
 use super::{Context, open_store, output};
@@ -19,6 +20,9 @@ pub(super) struct Args {
     /// Only what goes through this integration
     #[arg(long, value_name = "NAME")]
     integration: Option<String>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(context: &Context, args: Args, pause: bool) -> anyhow::Result<()> {
@@ -34,8 +38,12 @@ pub(super) async fn run(context: &Context, args: Args, pause: bool) -> anyhow::R
     db!(tx, catalogue::notify_due())?;
     tx.commit().await?;
     store.close().await;
-    output::line(&format!("{kind} {name} of project {} is {done}", args.project))?;
-    Ok(())
+    let text = if args.json {
+        json!({ "project": args.project, "kind": kind, "name": name, "paused": pause }).to_string()
+    } else {
+        format!("{kind} {name} of project {} is {done}", args.project)
+    };
+    Ok(output::line(&text)?)
 }
 
 async fn set<'a>(

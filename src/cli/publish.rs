@@ -35,11 +35,17 @@ pub(super) struct Args {
     /// CloudEvents in JSON, one a line; `-` is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
+    /// Only read the file and tell which lines are wrong
+    #[arg(long, requires = "file")]
+    dry_run: bool,
+    /// One JSON object for each event
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     match &args.file {
-        Some(file) => publish_file(context, file, &args.project).await,
+        Some(file) => publish_file(context, file, &args).await,
         None => publish_one(context, args).await,
     }
 }
@@ -55,8 +61,12 @@ async fn publish_one(context: &Context, args: Args) -> anyhow::Result<()> {
     let planned = destination.publish(incoming).await;
     destination.close().await;
     let planned = planned?;
-    if let Some(planned) = planned {
-        output::tell(&told(&planned).map_err(anyhow::Error::msg)?);
+    let told = planned.as_ref().map(told).transpose().map_err(anyhow::Error::msg)?;
+    if args.json {
+        return Ok(output::line(&shown(&id, planned.as_ref()).to_string())?);
+    }
+    if let Some(told) = told {
+        output::tell(&told);
     }
     if args.id.is_none() {
         output::line(&id)?;
@@ -64,48 +74,84 @@ async fn publish_one(context: &Context, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One after the other: events of one member must not overtake each other.
-async fn publish_file(context: &Context, file: &str, project: &str) -> anyhow::Result<()> {
-    let lines: Box<dyn BufRead> = match file {
-        "-" => Box::new(stdin().lock()),
-        name => {
-            let opened = File::open(name).with_context(|| format!("{name} could not be opened"))?;
-            Box::new(BufReader::new(opened))
+/// What became of an event; a broker says no more than that it has it.
+fn shown(id: &str, planned: Option<&Planned>) -> Value {
+    let (event, outcome, dispatches, is_known) = match planned {
+        Some(Planned::Accepted { event, outcome, dispatches }) => (event, *outcome, dispatches, false),
+        Some(Planned::Duplicate { event, outcome, dispatches }) => {
+            (event, outcome.as_str(), dispatches, true)
         }
+        Some(Planned::Refused { .. }) | None => return json!({ "id": id }),
     };
-    let destination = Destination::open(context).await?;
-    let (mut published, mut refused) = (0, 0);
+    json!({ "id": id, "event_id": event, "outcome": outcome, "dispatches": dispatches, "duplicate": is_known })
+}
+
+/// One after the other: events of one member must not overtake each other.
+async fn publish_file(context: &Context, file: &str, args: &Args) -> anyhow::Result<()> {
+    let lines = open(file)?;
+    let destination = if args.dry_run { None } else { Some(Destination::open(context).await?) };
+    let (mut taken, mut refused) = (0, 0);
+    let done = if args.dry_run { "right" } else { "published" };
     for (number, line) in lines.lines().enumerate() {
         let number = number + 1;
         let line = line.with_context(|| format!("line {number} could not be read"))?;
         if line.trim().is_empty() {
             continue;
         }
-        let ending = match read_line(&line, project, context.clock.now()) {
-            Ok(incoming) => {
-                let planned = destination.publish(incoming).await;
-                let planned = planned.with_context(|| format!("line {number} was not published"))?;
-                planned.map_or(Ok(String::new()), |planned| told(&planned))
+        let read = read_line(&line, &args.project, context.clock.now());
+        let ending = publish_line(destination.as_ref(), read).await;
+        let ending = ending.with_context(|| format!("line {number} was not published"))?;
+        let mut told = match ending {
+            Ok(told) => {
+                taken += 1;
+                told
             }
-            Err(what) => Err(what),
-        };
-        match ending {
-            Ok(_) => published += 1,
             Err(what) => {
                 refused += 1;
                 output::tell(&format!("line {number}: {what}"));
+                json!({ "refused": what })
             }
+        };
+        if args.json {
+            told["line"] = number.into();
+            output::line(&told.to_string())?;
         }
-        if (published + refused) % PROGRESS == 0 {
-            output::tell(&format!("{published} published, {refused} refused"));
+        if (taken + refused) % PROGRESS == 0 {
+            output::tell(&format!("{taken} {done}, {refused} refused"));
         }
     }
-    destination.close().await;
-    output::tell(&format!("{published} published, {refused} refused"));
+    if let Some(destination) = destination {
+        destination.close().await;
+    }
+    output::tell(&format!("{taken} {done}, {refused} refused"));
     if refused > 0 {
-        bail!("{refused} of {} events were refused", published + refused);
+        bail!("{refused} of {} events were refused", taken + refused);
     }
     Ok(())
+}
+
+fn open(file: &str) -> anyhow::Result<Box<dyn BufRead>> {
+    if file == "-" {
+        return Ok(Box::new(stdin().lock()));
+    }
+    let opened = File::open(file).with_context(|| format!("{file} could not be opened"))?;
+    Ok(Box::new(BufReader::new(opened)))
+}
+
+/// What became of a line, or why it is refused.
+async fn publish_line(
+    destination: Option<&Destination>,
+    read: Result<Incoming, String>,
+) -> anyhow::Result<Result<Value, String>> {
+    let incoming = match read {
+        Ok(incoming) => incoming,
+        Err(what) => return Ok(Err(what)),
+    };
+    let id = incoming.id.clone();
+    let Some(destination) = destination else { return Ok(Ok(shown(&id, None))) };
+    let planned = destination.publish(incoming).await?;
+    let told = planned.as_ref().map(told).transpose();
+    Ok(told.map(|_| shown(&id, planned.as_ref())))
 }
 
 fn told(planned: &Planned) -> Result<String, String> {

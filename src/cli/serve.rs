@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Context, connect, output};
 use crate::app::{App, Settings};
 use crate::broker::{self, BrokerUrl};
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
 use crate::domain::keys::Keyring;
 use crate::mail::server::{Limits, tls_config};
 use crate::pipeline::engine::SenderSettings;
@@ -44,8 +44,7 @@ pub(super) async fn run(context: &Context, halves: Halves, migrate: bool) -> any
         );
     }
     let keys = config.keyring().context("SIGNALPOST_SECRET_KEY is missing")?;
-    let public_url =
-        config.public_url.as_ref().context("SIGNALPOST_PUBLIC_URL is missing")?.as_str().to_owned();
+    let public_url = config.public_url.clone().context("SIGNALPOST_PUBLIC_URL is missing")?;
     let start = Start { context, store, keys: Arc::new(keys), public_url, halves, is_dev: false };
     let (app, _lock) = start.start().await?;
     for address in &app.addresses {
@@ -61,7 +60,7 @@ pub(super) struct Start<'a> {
     pub(super) context: &'a Context,
     pub(super) store: Store,
     pub(super) keys: Arc<Keyring>,
-    pub(super) public_url: String,
+    pub(super) public_url: PublicUrl,
     pub(super) halves: Halves,
     pub(super) is_dev: bool,
 }
@@ -73,12 +72,10 @@ impl Start<'_> {
         let lock = if self.halves.worker { lock(config)? } else { None };
         let tls = tls_config(None).context("the system's certificate authorities could not be read")?;
         let allow = config.smtp_allow.clone();
-        let reach = Reach {
-            keys: self.keys.clone(),
-            allow: allow.clone(),
-            tls: tls.clone(),
-            public_url: self.public_url.clone(),
-        };
+        let surfaces = bind(config, self.halves, self.is_dev).await?;
+        let public_url = reached(self.public_url, config.http_addr, &surfaces)?;
+        let (keys, reached_by) = (self.keys.clone(), public_url.clone());
+        let reach = Reach { keys, allow: allow.clone(), tls: tls.clone(), public_url: reached_by };
         let sender = if self.halves.worker {
             Some(SenderSettings {
                 concurrency: config.send_concurrency,
@@ -93,23 +90,37 @@ impl Start<'_> {
         if config.otlp_endpoint.is_some() {
             tracing::warn!("SIGNALPOST_OTLP_ENDPOINT is set, but traces are not exported yet");
         }
-        let surfaces = bind(config, self.halves, self.is_dev).await?;
+        // Everything of `dev` is in this process.
+        let broker = if self.is_dev { None } else { broker_options(config)? };
         let settings = Settings {
             store: self.store,
             clock: self.context.clock.clone(),
             keys: self.keys,
-            public_url: self.public_url,
+            public_url,
             trusted_proxies: config.trusted_proxies.clone(),
             reach,
             surfaces,
             sender,
-            broker: broker_options(config)?,
+            broker,
             max_due: config.max_due,
             retention: config.retention,
             metrics: telemetry::metrics()?,
         };
         Ok((App::start(settings).await?, lock))
     }
+}
+
+/// The base of links: where it is the listening address itself and the system chose the port, with that port.
+fn reached(
+    public_url: PublicUrl,
+    asked: SocketAddr,
+    surfaces: &[(TcpListener, Surface)],
+) -> anyhow::Result<String> {
+    let is_asked = asked.port() == 0 && PublicUrl::of_loopback(asked).as_ref() == Some(&public_url);
+    let bound =
+        surfaces.first().filter(|_| is_asked).map(|(listener, _)| listener.local_addr()).transpose()?;
+    let public_url = bound.and_then(PublicUrl::of_loopback).unwrap_or(public_url);
+    Ok(public_url.as_str().to_owned())
 }
 
 /// The broker of the configuration, if there is one.

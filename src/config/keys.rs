@@ -96,7 +96,7 @@ pub const KEYS: [Key; 16] = [
         flag: "public-url",
         default: None,
         help: "Base of every link to a hosted page [default: the HTTP address if it is loopback, else required]",
-        expected: "`https://HOST` or `https://HOST:PORT` without a path (`http://` for loopback only)",
+        expected: "`https://HOST`, with a port and a path if wanted (`http://` for loopback only)",
         is_secret: true,
         set: |config, text| PublicUrl::parse(text).map(|url| config.public_url = Some(url)),
     },

@@ -75,7 +75,8 @@ impl SecretUrl {
     }
 }
 
-/// Base of every link to a hosted page: scheme, host and port, no slash at the end.
+/// Base of every link to a hosted page: scheme, host, port, and the path that a proxy takes away again; no slash at
+/// the end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicUrl {
     base: String,
@@ -89,11 +90,12 @@ impl PublicUrl {
         if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&host)) {
             return Err("is not https".to_owned());
         }
-        let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let plain = url.query().is_none() && url.fragment().is_none();
         if !plain || !url.username().is_empty() || url.password().is_some() {
-            return Err("has more than a scheme, a host and a port".to_owned());
+            return Err("has more than a scheme, a host, a port and a path".to_owned());
         }
-        Ok(Self { base: url.origin().ascii_serialization(), host: host.to_string() })
+        let path = url.path().trim_end_matches('/');
+        Ok(Self { base: format!("{}{path}", url.origin().ascii_serialization()), host: host.to_string() })
     }
 
     /// The address that the server listens on, for a machine that only its own user reaches.
@@ -123,17 +125,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_url_is_https_without_a_path() {
+    fn a_public_url_is_https_and_may_have_a_path() {
         let url = PublicUrl::parse("https://mail.acme.example/").unwrap();
         assert_eq!((url.as_str(), url.host()), ("https://mail.acme.example", "mail.acme.example"));
         assert_eq!(PublicUrl::parse("http://127.0.0.1:8025").unwrap().as_str(), "http://127.0.0.1:8025");
         assert_eq!(PublicUrl::parse("http://[::1]:8025").unwrap().host(), "[::1]");
+        let url = PublicUrl::parse("https://acme.example:8443/mail/").unwrap();
+        assert_eq!((url.as_str(), url.host()), ("https://acme.example:8443/mail", "acme.example"));
         for wrong in [
             "",
             "mail.acme.example",
             "http://mail.acme.example",
             "http://localhost.evil.example",
-            "https://mail.acme.example/base",
             "https://mail.acme.example/?a=b",
             "https://mail.acme.example/#a",
             "https://user:word@mail.acme.example",

@@ -97,6 +97,16 @@ impl Refusal {
         Self { reason: Reason::Invalid, field: Some(field.to_owned()), detail: format!("`{field}` {what}") }
     }
 
+    /// `invalid`: a username that somebody has.
+    pub fn username_in_use() -> Self {
+        Self::invalid("username", "is another member's")
+    }
+
+    /// Whether it is nothing but a username that somebody has.
+    pub fn is_username_in_use(&self) -> bool {
+        *self == Self::username_in_use()
+    }
+
     #[must_use]
     pub fn in_field(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());

@@ -270,7 +270,7 @@ impl Accounts {
             }
             return Err(match name {
                 MemberRef::Email(_) => email_in_use(false).in_field("email"),
-                _ => Refusal::invalid("username", "is another member's"),
+                _ => Refusal::username_in_use(),
             });
         }
         Ok(())

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::plan::Planning;
 use super::read::put_text;
-use crate::domain::address::fold;
+use crate::domain::address::{EmailAddress, fold};
 use crate::domain::change::{Change, Profile};
 use crate::domain::id;
 use crate::domain::member::Member;
@@ -65,21 +65,18 @@ impl MemberEntry {
             return None;
         }
         match (stored, address) {
-            // A change of the address ends tokens, cancels mail and tells both addresses: an event does that.
-            (Some(stored), Some(address)) if fold(&stored.email) != address.key() => {
-                planning.wrong(
-                    &self.place,
-                    "email",
-                    "is not the stored one; change it by `account.email-changed`",
-                );
-                None
-            }
             (None, None) => {
                 planning.wrong(&self.place, "email", "is required");
                 None
             }
             (stored, _) => Some(self.written(planning, stored)),
         }
+    }
+
+    /// The address that the member is to get. It is not written with the rest: a change of it ends tokens, cancels
+    /// mail and tells both addresses, and an event does that.
+    pub(super) fn new_email(&self, stored: &Member) -> Option<EmailAddress> {
+        self.profile.email.clone().filter(|address| fold(&stored.email) != address.key())
     }
 
     fn written(&self, planning: &Planning<'_>, stored: Option<&Member>) -> Member {

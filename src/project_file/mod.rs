@@ -30,7 +30,7 @@ pub use fields::Problem;
 use plan::{Plan, Stored};
 use read::ProjectFile;
 
-use crate::domain::address::fold;
+use crate::domain::address::{EmailAddress, fold};
 use crate::domain::id::{self, ProjectId};
 use crate::domain::keys::Keyring;
 use crate::store::rows::{MemberKey, MemberRow};
@@ -75,20 +75,50 @@ pub enum Verdict {
     Created,
     /// These of its fields.
     Changed(Vec<&'static str>),
+    /// A member whose address is to be another one, beside what of the other fields changed. The caller changes it,
+    /// as an event does.
+    Readdressed {
+        fields: Vec<&'static str>,
+        project: ProjectId,
+        /// By id.
+        member: String,
+        email: EmailAddress,
+    },
     Unchanged,
     /// A built-in automation that one of the file stands in for, or something that the file omits.
     Retired,
 }
 
+impl Change {
+    /// What became of it, in a word.
+    pub fn word(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Created => "created",
+            Verdict::Changed(_) | Verdict::Readdressed { .. } => "changed",
+            Verdict::Unchanged => "unchanged",
+            Verdict::Retired => "retired",
+        }
+    }
+
+    /// The fields that changed.
+    pub fn fields(&self) -> Vec<&'static str> {
+        match &self.verdict {
+            Verdict::Changed(fields) => fields.clone(),
+            Verdict::Readdressed { fields, .. } => {
+                std::iter::once("email").chain(fields.iter().copied()).collect()
+            }
+            Verdict::Created | Verdict::Unchanged | Verdict::Retired => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quote = if self.name.contains(char::is_whitespace) { "\"" } else { "" };
-        write!(f, "{} {quote}{}{quote}: ", self.kind, self.name)?;
-        match &self.verdict {
-            Verdict::Created => f.write_str("created"),
-            Verdict::Changed(fields) => write!(f, "changed ({})", fields.join(", ")),
-            Verdict::Unchanged => f.write_str("unchanged"),
-            Verdict::Retired => f.write_str("retired"),
+        write!(f, "{} {quote}{}{quote}: {}", self.kind, self.name, self.word())?;
+        match self.fields().as_slice() {
+            [] => Ok(()),
+            fields => write!(f, " ({})", fields.join(", ")),
         }
     }
 }
@@ -204,17 +234,12 @@ async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), Store
     let rows = rows.collect::<Vec<_>>();
     db!(tx, members::put(&rows))?;
     for change in plan.changes.iter().filter(|change| change.verdict != Verdict::Unchanged) {
-        let action = match change.verdict {
-            Verdict::Created => "created",
-            Verdict::Retired => "retired",
-            Verdict::Changed(_) | Verdict::Unchanged => "changed",
-        };
         let entry = AuditEntry {
             id: id::new_at(now),
             project_id: project.0,
             at: now,
             actor: "apply".to_owned(),
-            action: format!("{}.{action}", change.kind),
+            action: format!("{}.{}", change.kind, change.word()),
             subject: change.to_string(),
             client: None,
         };

@@ -127,12 +127,7 @@ pub(super) fn plan(
         plan.add_built_in(&planning);
     }
     plan.check_other_links(&planning, file, stored);
-    for entry in &file.members {
-        let Some(member) = entry.over(&planning, &stored.members) else { continue };
-        let old = stored.members.iter().find(|old| old.id == member.id);
-        plan.tell("member", &member.username, old.map(|old| members::changed(old, &member)));
-        plan.members.push(member);
-    }
+    plan.add_members(&planning, file, stored);
     plan
 }
 
@@ -174,6 +169,23 @@ fn verdict(changed: Option<Vec<&'static str>>) -> Verdict {
 impl Plan {
     pub(super) fn tell(&mut self, kind: &'static str, name: &str, changed: Option<Vec<&'static str>>) {
         self.changes.push(Change { kind, name: name.to_owned(), verdict: verdict(changed) });
+    }
+
+    fn add_members(&mut self, planning: &Planning<'_>, file: &ProjectFile, stored: &Stored) {
+        for entry in &file.members {
+            let Some(member) = entry.over(planning, &stored.members) else { continue };
+            let old = stored.members.iter().find(|old| old.id == member.id);
+            let fields = old.map(|old| members::changed(old, &member)).unwrap_or_default();
+            match old.and_then(|old| entry.new_email(old)) {
+                Some(email) => {
+                    let (project, id) = (planning.project, member.id.clone());
+                    let verdict = Verdict::Readdressed { fields, project, member: id, email };
+                    self.changes.push(Change { kind: "member", name: member.username.clone(), verdict });
+                }
+                None => self.tell("member", &member.username, old.map(|_| fields)),
+            }
+            self.members.push(member);
+        }
     }
 
     fn add_integrations(&mut self, planning: &mut Planning<'_>, file: &ProjectFile, stored: &Stored) {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Connection, Db, dialect};
 use crate::store::{StoreError, rows};
 use crate::store::rows::{DispatchRow, MemberId, json};
-use crate::store::shown::{StoredBounce, StoredAttempt, StoredAttemptOf, StoredDispatch};
+use crate::store::shown::{DispatchFilter, StoredBounce, StoredAttempt, StoredAttemptOf, StoredDispatch};
 
 /// Writes what is owed.
 pub async fn insert(c: &mut Connection, rows: &[DispatchRow]) -> Result<(), StoreError> {
@@ -130,21 +130,27 @@ pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<S
     Ok(sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(id).fetch_optional(c).await?)
 }
 
-/// The newest dispatches of a project before an id, in a state and with a reason if one is wanted.
+/// The newest dispatches of a project before an id, of those that fit.
 pub async fn list(
     c: &mut Connection,
     project: Uuid,
-    (state, reason): (Option<&str>, Option<&str>),
-    (before, limit): (Option<Uuid>, i64),
+    filter: &DispatchFilter,
+    before: Option<Uuid>,
+    limit: i64,
 ) -> Result<Vec<StoredDispatch>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
-        "{SHOWN} where project_id = $1 and id < $2 \
-           and (cast($3 as text) is null or $3 = case when state = 'pending' and holder is not null then 'sending' \
-             else state end) \
-           and (cast($4 as text) is null or reason = $4) order by id desc limit $5"
+        "{SHOWN} where project_id = $1 and id < $2
+           and (cast($4 as text) is null
+             or $4 = case when state = 'pending' and holder is not null then 'sending' else state end)
+           and (cast($5 as text) is null or reason = $5) and (cast($6 as uuid) is null or event_id = $6)
+           and (cast($7 as text) is null or member_id = $7)
+           and (cast($8 as timestamptz) is null or created_at >= $8)
+         order by id desc limit $3"
     ));
     let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));
-    Ok(query.bind(state).bind(reason).bind(limit).fetch_all(c).await?)
+    let query = query.bind(limit).bind(filter.state.as_deref()).bind(filter.reason.as_deref());
+    let query = query.bind(filter.event).bind(filter.member.as_deref()).bind(filter.since);
+    Ok(query.fetch_all(c).await?)
 }
 
 /// The tries after the first, in order.

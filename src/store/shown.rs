@@ -62,6 +62,19 @@ pub struct StoredDispatch {
     pub first_reply: Option<String>,
 }
 
+/// Which dispatches are listed: those that fit all that is said.
+#[derive(Default)]
+pub struct DispatchFilter {
+    /// As shown: `sending` is one that a worker has in hand.
+    pub state: Option<String>,
+    pub reason: Option<String>,
+    pub event: Option<Uuid>,
+    /// Its id.
+    pub member: Option<String>,
+    /// Planned then or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
 /// That a mail came back, as its report says (RFC 3464).
 pub struct StoredBounce {
     pub at: DateTime<Utc>,

@@ -328,6 +328,9 @@ impl From<FlowError> for Problem {
                 "The member with this address has another username.",
             ),
             FlowError::IdInUse => Self::conflict("id-in-use", "id", "Another member has this id."),
+            FlowError::Refused(refusal) if refusal.is_username_in_use() => {
+                Self::conflict("username-in-use", "username", "Another member has this username.")
+            }
             FlowError::Refused(refusal) => Self::Refused(refusal, None),
             FlowError::Busy => Self::Unavailable,
             FlowError::Store(error) => error.into(),

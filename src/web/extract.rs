@@ -33,6 +33,23 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// A JSON body that may be left out: then it is as an empty one.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let body = read_body(request.into_body(), BODY_LIMIT).await?;
+        match (body.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => parse_json(&body).map(Self),
+            (false, false) => Err(Problem::UnsupportedMediaType("application/json")),
+        }
+    }
+}
+
 /// The query string.
 pub(super) struct Params<T>(pub(super) T);
 

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a call that is made again with the same key and body is not done again. What it has done
-//! is kept for a day as two keyed fingerprints, a status and which record; the answer is made from the record,
-//! so no body is kept. A call that failed lets its key go. Must not know what the calls do.
+//! is kept for a day as two keyed fingerprints, a status, and of the answer which record it told of, else its ids,
+//! numbers and flags; the answer is made anew from these, so no body is kept, and lists of anything but ids come
+//! back empty. A call that failed lets its key go. Must not know what the calls do.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -34,6 +35,25 @@ const NATURAL: i32 = 0;
 const LONGEST_KEY: usize = 255;
 /// The largest answer that is looked into for the record it tells of, in bytes.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+/// Calls that make no record and cause no mail, or are the same however often they are made: for them the header
+/// has no meaning.
+const WITHOUT: [&str; 11] = [
+    "/v1/tokens/inspect",
+    "/v1/explain",
+    "/v1/automations/preview",
+    "/v1/members/{member}/verify-password",
+    "/v1/dead-letters/discard",
+    "/v1/project/pause",
+    "/v1/project/resume",
+    "/v1/automations/{id}/pause",
+    "/v1/automations/{id}/resume",
+    "/v1/integrations/{id}/pause",
+    "/v1/integrations/{id}/resume",
+];
+/// Fields of answers whose texts are words of ours.
+const WORDS: [&str; 2] = ["verdict", "outcome"];
+/// What a member's id starts with.
+const MEMBER: &str = "mem_";
 const NAME: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -63,7 +83,9 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnEventId {
 
 /// Runs a call at most once for each key. A call without the header, or without a right to be made, goes on.
 pub(super) async fn once(From(once): From<Once>, request: Request, next: Next) -> Result<Response, Problem> {
-    if request.method() != Method::POST || !request.headers().contains_key(NAME) {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let has_key = request.method() == Method::POST && request.headers().contains_key(NAME);
+    if !has_key || !takes_key(route) {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
@@ -94,6 +116,11 @@ pub(super) async fn once(From(once): From<Once>, request: Request, next: Next) -
         call.settle(&state, response, is_natural).await
     });
     done.await.map_err(|_| Problem::Internal)?
+}
+
+/// Whether the header means something to a route that is posted to.
+pub(super) fn takes_key(route: &str) -> bool {
+    !WITHOUT.contains(&route)
 }
 
 fn key(parts: &Parts) -> Result<String, Problem> {
@@ -176,16 +203,44 @@ fn status_code(stored: i32) -> StatusCode {
     u16::try_from(stored).ok().and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::OK)
 }
 
-/// The record of an answer, as it is kept: `/v1/integrations/int_…`, `member mem_…` or `event_id evt_…`.
+/// What is kept of an answer: `/v1/integrations/int_…` if it is a record, else ids, numbers and flags as JSON.
 fn told_of(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     if let Some(path) = answer["id"].as_str().and_then(record) {
         return Some(path);
     }
-    if let Some(member) = answer["member"]["id"].as_str() {
-        return Some(format!("member {member}"));
+    let kept: Map<String, Value> = answer
+        .as_object()?
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), kept(name, value)?)))
+        .collect();
+    Some(Value::Object(kept).to_string())
+}
+
+fn kept(name: &str, value: &Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.clone()),
+        Value::String(text) => (WORDS.contains(&name) || is_id(text)).then(|| value.clone()),
+        Value::Array(all) => {
+            let is_of_ids = all.iter().all(|one| one.as_str().is_some_and(is_id));
+            Some(if is_of_ids { value.clone() } else { json!([]) })
+        }
+        // A member is shown as it is then.
+        Value::Object(fields) => {
+            let id = fields.get("id").filter(|id| id.as_str().is_some_and(is_member))?;
+            Some(json!({ "id": id }))
+        }
     }
-    answer["event_id"].as_str().map(|event| format!("event_id {event}"))
+}
+
+/// `evt_` and the like, then 32 hexadecimal digits; members' ids may be their services' own.
+fn is_id(text: &str) -> bool {
+    let has_digits = |rest: &str| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_member(text) || text.split_once('_').is_some_and(|(kind, rest)| kind.len() == 3 && has_digits(rest))
+}
+
+fn is_member(text: &str) -> bool {
+    text.starts_with(MEMBER)
 }
 
 /// Where a record is shown.
@@ -206,11 +261,16 @@ async fn replay(
     status: StatusCode,
     answer: Option<&str>,
 ) -> Result<Response, Problem> {
-    let body = match answer.map(|answer| answer.split_once(' ').unwrap_or((answer, ""))) {
+    let body = match answer {
         None => json!({}),
-        Some(("event_id", id)) => json!({ "event_id": id }),
-        Some(("member", id)) => json!({ "member": show(once, parts, &format!("/v1/members/{id}")).await? }),
-        Some((path, _)) => show(once, parts, path).await?,
+        Some(path) if path.starts_with('/') => show(once, parts, path).await?,
+        Some(kept) => {
+            let mut body: Value = serde_json::from_str(kept).unwrap_or_else(|_| json!({}));
+            if let Some(id) = body["member"]["id"].as_str().map(str::to_owned) {
+                body["member"] = show(once, parts, &format!("/v1/members/{id}")).await?;
+            }
+            body
+        }
     };
     let mut response = (status, Json(body)).into_response();
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -229,4 +289,29 @@ async fn show(once: &Once, parts: &Parts, path: &str) -> Result<Value, Problem> 
     }
     let body = to_bytes(response.into_body(), ANSWER_LIMIT).await.map_err(|_| Problem::Internal)?;
     serde_json::from_slice(&body).map_err(|error| Problem::internal(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_only_ids_numbers_flags_and_words_of_ours_are_kept() {
+        let event = "evt_00000000000000000000000000000007";
+        let answer = json!({
+            "verdict": "ooo", "because": ["the subject"], "event_id": event, "dispatches": [event],
+            "member": "mem_ada", "replayed": 2, "ok": true, "detail": "hunter2", "next": null,
+        });
+        let kept: Value = serde_json::from_str(&told_of(answer.to_string().as_bytes()).unwrap()).unwrap();
+        let wanted = json!({
+            "verdict": "ooo", "because": [], "event_id": event, "dispatches": [event],
+            "member": "mem_ada", "replayed": 2, "ok": true, "next": null,
+        });
+        assert_eq!(kept, wanted);
+        let member = json!({"member": {"id": "mem_ada", "email": "ada@example.com"}});
+        assert_eq!(told_of(member.to_string().as_bytes()).unwrap(), r#"{"member":{"id":"mem_ada"}}"#);
+        let record = json!({"id": "int_00000000000000000000000000000007", "name": "main"});
+        let path = "/v1/integrations/int_00000000000000000000000000000007";
+        assert_eq!(told_of(record.to_string().as_bytes()).as_deref(), Some(path));
+    }
 }

@@ -8,8 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::api::{ROUTES, Route};
 use super::error::Problem;
+use super::idempotency::takes_key;
 
 const DESCRIPTION: &str = include_str!("openapi.json");
+
+const MOST_ITEMS: &str = "A page has at most 200 items; more counts as 200";
+const ONCE: &str = "A call made again within 24 h with the same key and body is not done again. It is answered with \
+                    the status of the first time and with its record as it is now, or with the ids, numbers and flags \
+                    of the first answer: lists of anything but ids are empty then, and texts are left out";
 
 /// What is said of the routes.
 #[derive(Deserialize)]
@@ -61,7 +67,8 @@ fn operation(route: &Route, told: &Value) -> Value {
     });
     if let Some(request) = told["request"].as_str() {
         let content = json!({ media_type(request): { "schema": reference(request) } });
-        operation["requestBody"] = json!({ "required": true, "content": content });
+        let is_required = told["optional"] != true;
+        operation["requestBody"] = json!({ "required": is_required, "content": content });
     }
     operation
 }
@@ -73,7 +80,11 @@ fn operation_id(route: &Route) -> String {
 }
 
 fn media_type(request: &str) -> &'static str {
-    if request == "CloudEvent" { "application/cloudevents+json" } else { "application/json" }
+    match request {
+        "CloudEvent" => "application/cloudevents+json",
+        "Message" => "message/rfc822",
+        _ => "application/json",
+    }
 }
 
 fn reference(schema: &str) -> Value {
@@ -103,16 +114,17 @@ fn parameters(route: &Route, told: &Value) -> Vec<Value> {
     let query = told["query"].as_array().into_iter().flatten().filter_map(Value::as_str);
     all.extend(query.map(|name| {
         let schema = match name {
-            "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }),
+            "limit" => json!({ "type": "integer", "minimum": 1, "default": 50, "description": MOST_ITEMS }),
+            "since" => json!({ "type": "string", "format": "date-time" }),
             _ => text.clone(),
         };
         json!({ "name": name, "in": "query", "required": false, "schema": schema })
     }));
     match route.method {
-        "post" => all.push(json!({
+        "post" if takes_key(route.path) => all.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
-            "description": "A call made again within 24 h with the same key and body is not done again",
+            "description": ONCE,
         })),
         "put" | "patch" if is_versioned(route) => all.push(json!({
             "name": "If-Match", "in": "header", "required": false, "schema": text,
@@ -148,7 +160,9 @@ fn responses(route: &Route, told: &Value) -> Value {
         codes.push(("unknown-member", 404));
     }
     match route.method {
-        "post" => codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)]),
+        "post" if takes_key(route.path) => {
+            codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)])
+        }
         "put" | "patch" if is_versioned(route) => {
             codes.extend([("precondition-required", 428), ("precondition-failed", 412)]);
         }

@@ -41,15 +41,31 @@ pub enum LinkProblem {
     Unknown,
 }
 
-/// A link whose token does not work.
-#[derive(Debug, Template)]
+/// What can be done about a link that does not work. No `Debug`: it may hold a token.
+#[derive(Clone, Copy)]
+pub enum Again<'a> {
+    Nothing,
+    /// A page where a mail to choose a password can be asked for.
+    Page {
+        url: &'a str,
+        label: &'a str,
+    },
+    /// The same mail can be sent again, to the address that it went to.
+    Mail {
+        action: &'a str,
+        token: &'a str,
+        address: &'a str,
+    },
+}
+
+/// A link whose token does not work. No `Debug`: it may hold the token.
+#[derive(Template)]
 #[template(path = "hosted/invalid-link.html")]
 pub struct InvalidLinkPage<'a> {
     pub look: &'a Look<'a>,
     pub nonce: &'a str,
     pub why: LinkProblem,
-    /// Where a fresh mail can be asked for.
-    pub again_url: Option<&'a str>,
+    pub again: Again<'a>,
 }
 
 /// A step that could not be done now.
@@ -211,7 +227,7 @@ mod tests {
                 look: &look,
                 nonce: NONCE,
                 why,
-                again_url: Some("/p/acme/forgot-password"),
+                again: Again::Page { url: "/p/acme/forgot-password", label: "Ask for a new mail" },
             })
             .map(|page| page.render().unwrap());
         for (page, word) in said.iter().zip(["used already", "has expired", "replaced by", "not a link"]) {

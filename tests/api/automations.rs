@@ -227,6 +227,12 @@ async fn the_built_in_e_mails_are_listed_with_their_placeholders() {
         .unwrap()
         .clone();
     assert_eq!(one["token"], "reset-password");
+    let all = list["items"].as_array().unwrap();
+    let (first, next) = (app.get(&key, "/v1/templates?limit=4").await.json, "/v1/templates?limit=4&after=");
+    let rest = app.get(&key, &format!("{next}{}", first["next"].as_str().unwrap())).await.json;
+    let paged =
+        [first["items"].as_array().unwrap().clone(), rest["items"].as_array().unwrap().clone()].concat();
+    assert_eq!((&paged, &rest["next"]), (all, &json!(null)));
     let placeholders = one["placeholders"].as_array().unwrap();
     for name in ["token", "link", "member.first_name", "event.reason", "project.name"] {
         assert!(placeholders.contains(&json!(name)), "{name}");

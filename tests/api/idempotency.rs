@@ -6,7 +6,7 @@ use signalpost::domain::api_key::{ApiKey, Scope};
 use signalpost::store::lite;
 use sqlx::Row as _;
 
-use crate::app::{ACME, Answer, App, OTHER};
+use crate::app::{ACME, Answer, App, INTEGRATION, OTHER};
 
 async fn reset(app: &App, key: &ApiKey, once: &str, body: &Value) -> Answer {
     let request = app.request("post", "/v1/password-resets").bearer_auth(key.expose());
@@ -130,4 +130,46 @@ async fn an_event_is_answered_by_its_own_identity() {
         "the planner of these tests knows no duplicate but one of that id"
     );
     post("2").await.is_problem(422, "idempotency-key-reused");
+}
+
+/// Makes a call twice with one key; both answers.
+async fn twice(app: &App, path: &str, body: &Value) -> [Answer; 2] {
+    let key = app.all_keys().await;
+    let headers = [("idempotency-key", "once")];
+    let first = app.call(&key, ("post", path), &headers, Some(body)).await;
+    [first, app.call(&key, ("post", path), &headers, Some(body)).await]
+}
+
+#[tokio::test]
+async fn a_call_without_a_record_is_answered_again_with_its_ids_numbers_and_flags() {
+    let app = App::start().await;
+    let path = format!("/v1/integrations/{INTEGRATION}/test");
+    let [first, second] = twice(&app, &path, &json!({})).await;
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!(second.header("idempotency-replayed"), "true");
+    assert!(!first.json["steps"].as_array().unwrap().is_empty());
+    assert_eq!(second.json, json!({"ok": first.json["ok"], "steps": []}));
+
+    let wish = json!({"email": "ops@acme.example", "username": "ops"});
+    let [first, second] = twice(&app, "/v1/administrators", &wish).await;
+    assert_eq!((first.status, second.status), (201, 201), "{}", first.text);
+    assert!(first.json["event_id"].is_string());
+    assert_eq!(first.json, second.json, "with the member and the event");
+    assert_eq!(second.header("idempotency-replayed"), "true");
+}
+
+#[tokio::test]
+async fn calls_that_make_no_record_and_cause_no_mail_ignore_the_key() {
+    let app = App::start().await;
+    for (path, body) in [
+        ("/v1/project/pause", json!({})),
+        ("/v1/explain", json!({"type": "account.signed-in", "data": {"member": "elon"}})),
+    ] {
+        let [first, second] = twice(&app, path, &body).await;
+        assert_eq!((first.status, second.status), (200, 200), "{path}");
+        assert_eq!(first.json, second.json, "{path}");
+        assert_eq!(second.header("idempotency-replayed"), "", "{path}");
+    }
+    let left = sqlx::query("select count(*) from idempotency").fetch_one(&mut *app.write().await).await;
+    assert_eq!(left.unwrap().get::<i64, _>(0), 0);
 }

@@ -208,3 +208,14 @@ async fn one_made_twice_with_one_idempotency_key_is_one() {
     assert_eq!((first.status, second.status), (201, 201), "{}", second.text);
     assert_eq!(first.json, second.json);
 }
+
+#[tokio::test]
+async fn a_try_needs_no_body() {
+    let app = App::start().await;
+    let key = app.all_keys().await;
+    let path = format!("/v1/integrations/{INTEGRATION}/test");
+    let tried = app.call(&key, ("post", &path), &[], None).await;
+    assert_eq!((tried.status, &tried.json["ok"]), (200, &json!(true)), "{}", tried.text);
+    let plain = app.request("post", &path).bearer_auth(key.expose()).body("to=x").send().await.unwrap();
+    assert_eq!(plain.status(), 415);
+}

@@ -140,7 +140,7 @@ async fn answers_are_as_they_are_described() {
     let integration = format!("/v1/integrations/{INTEGRATION}");
     let smtp = json!({"name": "relay", "url": "smtp://u:p@mail.example.com", "from": "a@acme.example"});
     let schema = json!({"schema": {"type": "object"}});
-    let steps: [((&str, &str), &str, Option<Value>); 21] = [
+    let steps: [((&str, &str), &str, Option<Value>); 27] = [
         (("post", "/v1/integrations"), "", Some(smtp.clone())),
         (("post", "/v1/integrations"), "", Some(smtp.clone())),
         (("post", "/v1/integrations"), "", Some(json!({"name": 1}))),
@@ -160,6 +160,12 @@ async fn answers_are_as_they_are_described() {
         (("get", "/v1/dispatches"), "", None),
         (("get", "/v1/members/{member}"), "/v1/members/elon", None),
         (("get", "/v1/members/{member}"), "/v1/members/nobody", None),
+        (("get", "/v1/dispatches"), "/v1/dispatches?member=nobody", None),
+        (("get", "/v1/templates"), "/v1/templates?limit=2", None),
+        (("get", "/v1/members/{member}/tokens"), "/v1/members/elon/tokens", None),
+        (("post", "/v1/administrators"), "", Some(json!({"email": "o@acme.example", "username": "ops"}))),
+        (("patch", "/v1/members/{member}"), "/v1/members/elon", Some(json!({"username": "ops"}))),
+        (("delete", "/v1/members/{member}/tokens"), "/v1/members/elon/tokens", None),
         (("post", "/v1/password-resets"), "", Some(json!({"member": "elon"}))),
         (("post", "/v1/tokens/inspect"), "", Some(json!({"token": "none"}))),
     ];

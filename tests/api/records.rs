@@ -115,7 +115,7 @@ async fn a_list_pages_by_key_newest_first() {
     let wanted: Vec<String> = (1..=5).rev().map(|n| DispatchId(Uuid::from_u128(n)).to_string()).collect();
     assert_eq!(seen, wanted);
     for (query, field) in
-        [("limit=0", "limit"), ("limit=201", "limit"), ("after=x", "after"), ("page=2", "page")]
+        [("limit=0", "limit"), ("limit=many", "limit"), ("after=x", "after"), ("page=2", "page")]
     {
         let answer = app.get(&key, &format!("/v1/dispatches?{query}")).await;
         assert_eq!(answer.is_problem(400, "invalid")["field"], field);
@@ -206,6 +206,61 @@ async fn a_wrong_body_names_the_field_and_repeats_no_secret() {
         assert!(!answer.text.contains("hunter2") && !answer.text.contains("12345"), "{}", answer.text);
     }
     assert!(app.submissions().is_empty());
+}
+
+/// The ids of a list of dispatches, by their numbers.
+async fn numbers(app: &App, query: &str) -> Vec<u128> {
+    let key = app.key(ACME, &[Scope::Read]).await;
+    let list = app.get(&key, &format!("/v1/dispatches?{query}")).await;
+    assert_eq!(list.status, 200, "{query}: {}", list.text);
+    let items = list.json["items"].as_array().unwrap();
+    items.iter().map(|one| one["id"].as_str().unwrap().parse::<DispatchId>().unwrap().0.as_u128()).collect()
+}
+
+#[tokio::test]
+async fn dispatches_are_listed_by_what_they_are_and_whose() {
+    let app = App::start().await;
+    for number in 1..=5 {
+        owe(&app, ACME, number).await;
+    }
+    owe(&app, OTHER, 9).await;
+    for change in [
+        "update dispatches set holder = 1 where id = x'00000000000000000000000000000002'",
+        "update dispatches set state = 'dead', reason = 'rejected', member_id = 'mem_gone' \
+         where id = x'00000000000000000000000000000003'",
+        "update dispatches set state = 'dead', reason = 'expired', event_id = x'00000000000000000000000000000008', \
+         created_at = '2026-07-02T12:00:00+00:00' where id = x'00000000000000000000000000000004'",
+    ] {
+        sqlx::query(change).execute(&mut *app.write().await).await.unwrap();
+    }
+    for (query, wanted) in [
+        ("state=pending", vec![5, 1]),
+        ("state=sending", vec![2]),
+        ("state=dead", vec![4, 3]),
+        ("state=sent", vec![]),
+        ("state=dead&reason=expired", vec![4]),
+        ("event_id=evt_00000000000000000000000000000008", vec![4]),
+        ("member=elon@example.com", vec![5, 4, 2, 1]),
+        ("member=mem_gone", vec![3]),
+        ("since=2026-07-02T00:00:00Z", vec![4]),
+        ("state=dead&limit=1", vec![4]),
+        ("state=dead&limit=999999", vec![4, 3]),
+        ("state=dead&after=dsp_00000000000000000000000000000004", vec![3]),
+    ] {
+        assert_eq!(numbers(&app, query).await, wanted, "{query}");
+    }
+    let key = app.key(ACME, &[Scope::Read]).await;
+    for (query, field) in [
+        ("state=lost", "state"),
+        ("event_id=7", "event_id"),
+        ("since=yesterday", "since"),
+        ("reason=%00", "reason"),
+        ("member=%00", "member"),
+    ] {
+        let answer = app.get(&key, &format!("/v1/dispatches?{query}")).await;
+        assert_eq!(answer.is_problem(400, "invalid")["field"], field);
+    }
+    app.get(&key, "/v1/dispatches?member=nobody").await.is_problem(404, "unknown-member");
 }
 
 #[tokio::test]

@@ -253,3 +253,54 @@ async fn one_client_can_cause_so_much_mail_and_no_more_and_is_told_nothing_of_it
     assert_eq!(world.mails().len(), 2);
     assert_eq!(world.number("select count(*) from events where outcome = 'throttled'").await, 1);
 }
+
+#[tokio::test]
+async fn a_confirmation_that_came_too_late_is_mailed_again_to_the_same_address() {
+    let world = World::start().await;
+    world.member("ada").await;
+    world.post("/v1/members/ada/email", json!({ "new_email": "ada@new.example" })).await;
+    let late = world.tokens_to("ada@new.example").await.remove(0);
+    world.pass(TimeDelta::minutes(61)).await;
+    for page in [
+        world.visit("confirm-email", &late).await,
+        world.press("confirm-email", &[("token", late.as_str())]).await,
+    ] {
+        page.says(410, "It has expired");
+        assert!(page.text.contains("Send a new mail") && page.text.contains("ada@new.example"));
+    }
+    assert_eq!(world.tokens_to("ada@new.example").await.len(), 1, "opening the page mails nothing");
+    let fields = [("token", late.as_str()), ("again", "true"), ("new_email", "evil@example.org")];
+    world.press("confirm-email", &fields).await.says(202, "on its way to ada@new.example");
+    let fresh = world.tokens_to("ada@new.example").await.pop().unwrap();
+    assert_ne!(fresh, late);
+    let replaced = world.press("confirm-email", &fields).await;
+    replaced.says(410, "replaced by a newer mail");
+    assert!(!replaced.text.contains("Send a new mail"));
+    world.press("confirm-email", &[("token", &fresh)]).await.says(200, "go to ada@new.example from now on");
+    assert!(world.mails().iter().all(|mail| mail.recipient != "evil@example.org"));
+}
+
+#[tokio::test]
+async fn a_confirmation_that_was_ended_is_not_mailed_again() {
+    let world = World::start().await;
+    world.member("ada").await;
+    world.post("/v1/members/ada/email", json!({ "new_email": "thief@evil.example" })).await;
+    let ended = world.tokens_to("thief@evil.example").await.remove(0);
+    assert_eq!(world.delete("/v1/members/ada/tokens").await.status, 204);
+    world.pass(TimeDelta::minutes(61)).await;
+    let fields = [("token", ended.as_str()), ("again", "true")];
+    world.press("confirm-email", &fields).await.says(410, "ended by a change");
+    let before = world.mails_to("thief@evil.example").len();
+    world.until_idle().await;
+    assert_eq!(world.mails_to("thief@evil.example").len(), before);
+}
+
+#[tokio::test]
+async fn every_page_of_a_link_that_does_not_work_says_where_to_start_again() {
+    let world = World::start().await;
+    for page in ["reset-password", "confirm-email", "undo-email-change", "notifications"] {
+        let shown = world.visit(page, "x").await;
+        shown.says(410, "not a link that was mailed");
+        assert!(shown.text.contains("href=\"forgot-password\""), "{page}");
+    }
+}

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::super::settle::count_end;
 use super::{Actor, FlowError, Flows};
+use crate::domain::address::fold;
 use crate::domain::id::ProjectId;
 use crate::domain::member::{Member, MemberRef};
 use crate::domain::token::{Genuine, Purpose};
@@ -58,6 +59,26 @@ impl Flows {
             db!(c, members::find(project.0, &name))?.ok_or(FlowError::Token(TokenProblem::Replaced))?;
         let address = address(genuine.purpose, &stored);
         Ok(Inspected { purpose: genuine.purpose, expires_at: stored.expires_at, member, address })
+    }
+
+    /// The change of an address whose token did nothing but expire, if it is still in question: by which member, to
+    /// which address. Not one that was ended: whoever ended it may have had to, and its mail is in wrong hands.
+    pub async fn lapsed_change(
+        &self,
+        project: ProjectId,
+        token: &str,
+    ) -> Result<Option<(Member, String)>, FlowError> {
+        let Some(genuine) = Genuine::read(&self.keys, token) else { return Ok(None) };
+        let mut c = self.store.read().await?;
+        let Some(stored) = db!(c, tokens::find(genuine.id.0))? else { return Ok(None) };
+        let judged = self.good(project, &genuine, Some(stored.clone()));
+        if !matches!(judged, Err(FlowError::Token(TokenProblem::Expired))) {
+            return Ok(None);
+        }
+        let new_email = address(genuine.purpose, &stored).filter(|_| genuine.purpose == Purpose::ChangeEmail);
+        let member = db!(c, members::find(project.0, &MemberRef::Id(stored.member_id)))?;
+        let change = member.zip(new_email);
+        Ok(change.filter(|(member, new_email)| fold(&member.email) != fold(new_email)))
     }
 
     /// As [`Flows::inspect`], of a token for that purpose.
@@ -189,7 +210,7 @@ impl Flows {
         let address = address(purpose, &stored);
         let key = |kind, key: &str| MemberKey { project: project.0, kind, key: key.to_owned() };
         let mut keys = vec![key("id", &stored.member_id)];
-        keys.extend(address.as_deref().map(|address| key("email", &crate::domain::address::fold(address))));
+        keys.extend(address.as_deref().map(|address| key("email", &fold(address))));
         let members = db!(tx, members::lock(&keys))?;
         let member = members.into_iter().find(|one| one.is_live() && one.id == stored.member_id);
         let member = member.ok_or(FlowError::Token(TokenProblem::Replaced))?;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as From;
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::paging::{Items, limit};
+use super::paging::{Items, limit, time};
 use crate::domain::id::{DeadMessageId, DispatchId};
 use crate::pipeline::dead_acts::{self, Dealt, Hands};
 use crate::pipeline::dead_letters::{
@@ -138,11 +137,7 @@ impl Like {
             Which::from_name(kind)
                 .ok_or_else(|| Problem::invalid("kind", "is neither `message` nor `dispatch`"))
         });
-        let since = self.since.as_deref().map(|since| {
-            let time = DateTime::parse_from_rfc3339(since).map(|time| time.with_timezone(&Utc));
-            time.map_err(|_| Problem::invalid("since", "is not a time of RFC 3339"))
-        });
-        let (which, since) = (which.transpose()?, since.transpose()?);
+        let (which, since) = (which.transpose()?, time("since", self.since.as_deref())?);
         Ok(Filter { which, reason: self.reason, kind: self.event_type, since })
     }
 }

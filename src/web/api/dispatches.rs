@@ -10,17 +10,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::paging::{Items, limit};
+use super::find_member;
+use super::paging::{Items, after, limit, time};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
+use crate::domain::member::MemberRef;
 use crate::pipeline::full_type;
 use crate::pipeline::rearm::{Verdict, Verdicts};
 use crate::store::db;
-use crate::store::shown::{StoredAttempt, StoredDispatch};
+use crate::store::shown::{DispatchFilter, StoredAttempt, StoredDispatch};
 use crate::web::State;
 use crate::web::caller::{Caller, EventsWrite, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{JsonBody, Params, PathName};
+use crate::web::extract::{JsonBody, Params, PathName, member_ref};
 
 /// `GET /v1/dispatches/{id}`
 pub(super) async fn get(
@@ -48,6 +50,35 @@ pub(super) struct Page {
     after: Option<String>,
     state: Option<String>,
     reason: Option<String>,
+    event_id: Option<String>,
+    member: Option<String>,
+    since: Option<String>,
+}
+
+impl Page {
+    async fn filter(&self, state: &State, project: ProjectId) -> Result<DispatchFilter, Problem> {
+        if self.state.as_deref().is_some_and(|one| !STATES.contains(&one)) {
+            return Err(Problem::invalid("state", &format!("is none of {}", STATES.join(", "))));
+        }
+        if self.reason.as_deref().is_some_and(|text| text.contains('\0')) {
+            return Err(Problem::invalid("reason", "has a NUL character"));
+        }
+        let event = self.event_id.as_deref().map(str::parse::<EventId>).transpose();
+        let event = event.map_err(|_| Problem::invalid("event_id", "is not an id of an event"))?;
+        let member = match self.member.as_deref().map(|name| member_ref("member", name)).transpose()? {
+            // Also of one who is deleted by now.
+            Some(MemberRef::Id(id)) => Some(id),
+            Some(name) => Some(find_member(state, project, &name).await?.id),
+            None => None,
+        };
+        Ok(DispatchFilter {
+            state: self.state.clone(),
+            reason: self.reason.clone(),
+            event: event.map(|id| id.0),
+            member,
+            since: time("since", self.since.as_deref())?,
+        })
+    }
 }
 
 /// `GET /v1/dispatches`: newest first.
@@ -57,18 +88,11 @@ pub(super) async fn list(
     Params(page): Params<Page>,
 ) -> Result<Json<Items<Value>>, Problem> {
     let limit = limit(page.limit.as_deref())?;
-    if page.state.as_deref().is_some_and(|state| !STATES.contains(&state)) {
-        return Err(Problem::invalid("state", &format!("is none of {}", STATES.join(", "))));
-    }
-    if page.reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
-        return Err(Problem::invalid("reason", "has a NUL character"));
-    }
-    let like = (page.state.as_deref(), page.reason.as_deref());
-    let before = page.after.as_deref().map(str::parse::<DispatchId>).transpose();
-    let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
+    let before = after::<DispatchId>(page.after.as_deref())?.map(|id| id.0);
+    let filter = page.filter(&state, caller.project.id).await?;
     let project = caller.project.id.0;
     let mut c = state.store.read().await?;
-    let mut rows = db!(c, dispatches::list(project, like, (before.map(|id| id.0), limit + 1)))?;
+    let mut rows = db!(c, dispatches::list(project, &filter, before, limit + 1))?;
     let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next = if has_more { rows.last().map(|row| DispatchId(row.id).to_string()) } else { None };

@@ -22,7 +22,7 @@ use crate::web::State;
 use crate::web::caller::{Caller, IntegrationsWrite, Read};
 use crate::web::error::Problem;
 use crate::web::etag::{IfMatch, Tagged};
-use crate::web::extract::{JsonBody, Params, PathName};
+use crate::web::extract::{JsonBody, OptionalJson, Params, PathName};
 
 /// `GET /v1/integrations`
 pub(super) async fn list(
@@ -147,7 +147,7 @@ pub(super) async fn test(
     caller: Caller<IntegrationsWrite>,
     From(state): From<Arc<State>>,
     PathName(id): PathName,
-    JsonBody(trial): JsonBody<Trial>,
+    OptionalJson(trial): OptionalJson<Trial>,
 ) -> Result<Json<Value>, Problem> {
     let to = trial.to.as_deref().map(integration::address).transpose();
     let to = to.map_err(|what| Problem::invalid("to", what))?;

@@ -1,5 +1,6 @@
 //! Lists: how many items, after which, and the answer's shape.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::web::error::Problem;
@@ -15,11 +16,20 @@ pub(super) struct Items<T> {
     pub(super) next: Option<String>,
 }
 
-/// Reads `limit`.
+/// Reads `limit`: more than a page may have counts as that.
 pub(super) fn limit(text: Option<&str>) -> Result<i64, Problem> {
     let Some(text) = text else { return Ok(USUAL) };
-    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or_else(|| Problem::invalid("limit", "is not a number from 1 to 200"))
+    let limit = text.parse::<i64>().ok().filter(|limit| *limit >= 1);
+    limit.map(|limit| limit.min(MOST)).ok_or_else(|| {
+        Problem::invalid("limit", "is not a whole number from 1 on (more than 200 counts as 200)")
+    })
+}
+
+/// Reads a time of the query.
+pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Problem> {
+    let read = text.map(DateTime::parse_from_rfc3339).transpose();
+    let read = read.map_err(|_| Problem::invalid(field, "is not a time of RFC 3339"))?;
+    Ok(read.map(|time| time.with_timezone(&Utc)))
 }
 
 /// `?limit=&after=` of a list that takes nothing else.

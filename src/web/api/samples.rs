@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::automation_body::Body;
 use super::automations::read_id;
+use super::paging::{Items, Paging};
 use crate::domain::catalogue::{Automation, BUILT_IN};
 use crate::domain::dispatch::{Addressee, Facts};
 use crate::domain::event::Refusal;
@@ -24,7 +25,7 @@ use crate::store::db;
 use crate::web::State;
 use crate::web::caller::{AutomationsWrite, Caller, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{JsonBody, member_ref, parse_json};
+use crate::web::extract::{JsonBody, Params, member_ref, parse_json};
 
 /// What a sample tells of; what is left out is made up.
 #[derive(Deserialize, Default)]
@@ -140,17 +141,23 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 /// `GET /v1/templates`: the built-in e-mails, each with its events and the names that a text of one may show.
-pub(super) async fn templates(_: Caller<Read>) -> Json<Value> {
+pub(super) async fn templates(
+    _: Caller<Read>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Items<Value>>, Problem> {
+    let limit = paging.limit()?;
     let mut names: Vec<&str> = BUILT_IN.iter().map(|one| one.template).collect();
+    names.sort_unstable();
     names.dedup();
-    let shown = names.iter().map(|name| {
-        let of: Vec<_> = BUILT_IN.iter().filter(|one| one.template == *name).collect();
+    names.retain(|name| paging.after.as_deref().is_none_or(|after| *name > after));
+    let shown = |name: &str| {
+        let of: Vec<_> = BUILT_IN.iter().filter(|one| one.template == name).collect();
         let purpose = of.first().and_then(|one| one.purpose);
         let events: Vec<&str> = of.iter().map(|one| one.event_type).collect();
         json!({ "name": name, "events": events, "token": purpose.map(crate::domain::token::Purpose::name),
                 "placeholders": placeholders(&events, purpose.is_some()) })
-    });
-    Json(json!({ "items": shown.collect::<Vec<_>>(), "next": null }))
+    };
+    Ok(Json(Items::page(names, limit, |name| (*name).to_owned(), shown)))
 }
 
 fn placeholders(events: &[&str], token: bool) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Tokens: inspected and redeemed for services that keep the passwords themselves, listed and taken back. A listed
 //! one shows neither the token nor its id.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,7 +10,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::paging::Items;
+use super::paging::{Items, Paging};
+use crate::domain::id::EventId;
 use crate::domain::token::Purpose;
 use crate::pipeline::flows::Inspected;
 use crate::store::rows::StoredToken;
@@ -69,17 +71,21 @@ pub(super) async fn list(
     caller: Caller<Read>,
     From(state): From<Arc<State>>,
     PathName(name): PathName,
+    Params(paging): Params<Paging>,
 ) -> Result<Json<Items<Value>>, Problem> {
-    let name = member_ref("member", &name)?;
-    let tokens = state.flows.tokens(caller.project.id, &name).await?;
-    let shown = |token: &StoredToken| {
+    let (name, limit) = (member_ref("member", &name)?, paging.limit()?);
+    let key = |token: &StoredToken| format!("{}.{}", EventId(token.event_id), token.purpose);
+    let mut tokens = state.flows.tokens(caller.project.id, &name).await?;
+    tokens.sort_by_cached_key(|token| Reverse(key(token)));
+    tokens.retain(|token| paging.after.as_ref().is_none_or(|after| key(token) < *after));
+    let shown = |token: StoredToken| {
         json!({
             "purpose": token.purpose,
             "requested_at": token.requested_at,
             "expires_at": token.expires_at,
         })
     };
-    Ok(Json(Items { items: tokens.iter().map(shown).collect(), next: None }))
+    Ok(Json(Items::page(tokens, limit, key, shown)))
 }
 
 #[derive(Deserialize)]

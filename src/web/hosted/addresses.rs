@@ -9,18 +9,21 @@ use axum::extract::State as From;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::visit::{Opened, Posted};
-use super::{failed, look, said};
+use super::{NEW_PASSWORD, failed, look, said};
+use crate::domain::catalogue::Project;
 use crate::domain::member::Member;
 use crate::domain::token::Purpose;
 use crate::mail::brand::Look;
-use crate::pipeline::flows::{FlowError, Inspected};
+use crate::pipeline::flows::{FlowError, Inspected, TokenProblem};
 use crate::web::State;
 use crate::web::api;
 use crate::web::error::Problem;
 use crate::web::headers::{Page, Policy, nonce};
-use crate::web::pages::ButtonPage;
+use crate::web::own_event::{Wanted, publish};
+use crate::web::pages::{Again, ButtonPage};
 
 /// What a page says before the button is pressed.
 struct Step {
@@ -82,7 +85,26 @@ async fn open(state: &State, opened: Opened, step: &Step) -> Result<Response, Pr
     let look = look(state, &project);
     match inspected {
         Ok(inspected) => button(&look, &token, step, &inspected).map(IntoResponse::into_response),
-        Err(problem) => failed(&look, problem, None),
+        Err(problem) => fail(state, &project, (&look, step.purpose), (&token, problem)).await,
+    }
+}
+
+/// A mail to confirm an address that came too late can be sent again.
+async fn fail(
+    state: &State,
+    project: &Project,
+    (look, purpose): (&Look<'_>, Purpose),
+    (token, problem): (&str, Problem),
+) -> Result<Response, Problem> {
+    let is_late = matches!(problem, Problem::TokenInvalid(TokenProblem::Expired));
+    if !is_late || purpose != Purpose::ChangeEmail {
+        return failed(look, problem, NEW_PASSWORD);
+    }
+    match state.flows.lapsed_change(project.id, token).await? {
+        Some((_, address)) => {
+            failed(look, problem, Again::Mail { action: CONFIRM.action, token, address: &address })
+        }
+        None => failed(look, problem, NEW_PASSWORD),
     }
 }
 
@@ -96,9 +118,12 @@ fn button(look: &Look<'_>, token: &str, step: &Step, inspected: &Inspected) -> R
 }
 
 pub(super) async fn confirm(From(state): From<Arc<State>>, posted: Posted) -> Result<Response, Problem> {
+    if posted.has("again") && posted.flag("again")? {
+        return mail_again(&state, &posted).await;
+    }
     let confirmed =
         state.flows.confirm_email(posted.project.id, posted.text("token")?, &posted.actor()).await;
-    answer(&state, &posted, confirmed, |look, member| {
+    answer(&state, &posted, (Purpose::ChangeEmail, confirmed), |look, member| {
         said(
             look,
             StatusCode::OK,
@@ -109,12 +134,42 @@ pub(super) async fn confirm(From(state): From<Arc<State>>, posted: Posted) -> Re
             ],
         )
     })
+    .await
+}
+
+/// Asks for the change again, which is throttled as every request for one is.
+async fn mail_again(state: &State, posted: &Posted) -> Result<Response, Problem> {
+    let (project, token) = (&posted.project, posted.text("token")?);
+    let Some((member, new_email)) = state.flows.lapsed_change(project.id, token).await? else {
+        // Good still, or not to be had again: the page of the link says which.
+        let (project, token, wants_json) = (project.clone(), token.to_owned(), posted.is_json);
+        return open(state, Opened { project, token, wants_json }, &CONFIRM).await;
+    };
+    let data = json!({ "member": member.id, "new_email": new_email });
+    let id = Uuid::new_v4().to_string();
+    let wanted = Wanted { id, kind: "account.email-change-requested", data, client: posted.client };
+    let published = publish(state, project, wanted).await;
+    if posted.is_json {
+        return published
+            .map(|_| (StatusCode::ACCEPTED, Json(json!({ "status": "accepted" }))).into_response());
+    }
+    let look = look(state, project);
+    if let Err(problem) = published {
+        return failed(&look, problem, NEW_PASSWORD);
+    }
+    let paragraphs = [
+        format!(
+            "A message with a new link is on its way to {new_email}, unless many were asked for just now."
+        ),
+        "It comes within a few minutes. Look into the folder for unwanted mail too.".to_owned(),
+    ];
+    said(&look, StatusCode::ACCEPTED, "Look into your mailbox", &paragraphs).map(IntoResponse::into_response)
 }
 
 pub(super) async fn undo(From(state): From<Arc<State>>, posted: Posted) -> Result<Response, Problem> {
     let undone =
         state.flows.undo_email_change(posted.project.id, posted.text("token")?, &posted.actor()).await;
-    answer(&state, &posted, undone, |look, member| {
+    answer(&state, &posted, (Purpose::UndoEmailChange, undone), |look, member| {
         said(
             look,
             StatusCode::OK,
@@ -127,12 +182,13 @@ pub(super) async fn undo(From(state): From<Arc<State>>, posted: Posted) -> Resul
             ],
         )
     })
+    .await
 }
 
-fn answer(
+async fn answer(
     state: &State,
     posted: &Posted,
-    done: Result<Member, FlowError>,
+    (purpose, done): (Purpose, Result<Member, FlowError>),
     page: impl Fn(&Look<'_>, &Member) -> Result<Page, Problem>,
 ) -> Result<Response, Problem> {
     let done = done.map_err(Problem::from);
@@ -142,6 +198,8 @@ fn answer(
     let look = look(state, &posted.project);
     match done {
         Ok(member) => page(&look, &member).map(IntoResponse::into_response),
-        Err(problem) => failed(&look, problem, None),
+        Err(problem) => {
+            fail(state, &posted.project, (&look, purpose), (posted.text("token")?, problem)).await
+        }
     }
 }

@@ -25,7 +25,7 @@ use super::State;
 use super::cors;
 use super::error::Problem;
 use super::headers::{Page, Policy, nonce};
-use super::pages::{InvalidLinkPage, LinkProblem, SaidPage, TryAgainPage};
+use super::pages::{Again, InvalidLinkPage, LinkProblem, SaidPage, TryAgainPage};
 use crate::domain::catalogue::Project;
 use crate::domain::event::Reason;
 use crate::mail::brand::{Brand, Look};
@@ -33,6 +33,8 @@ use crate::pipeline::flows::TokenProblem;
 
 /// Relative to every page of the project, so that it holds behind a proxy that adds a path.
 const FORGOT_PASSWORD: &str = "forgot-password";
+/// Where a mail of another kind cannot be asked for again: whoever cannot sign in to ask for it there starts here.
+const NEW_PASSWORD: Again<'static> = Again::Page { url: FORGOT_PASSWORD, label: "Choose a new password" };
 
 pub(super) fn routes(state: &Arc<State>) -> Router<Arc<State>> {
     let pages = [
@@ -74,8 +76,8 @@ fn said(look: &Look<'_>, status: StatusCode, title: &str, paragraphs: &[String])
     Page::new(status, html, Policy::Nonce(nonce))
 }
 
-/// The page of a failed step: what a person reads instead of a problem. `again`: where a fresh mail can be asked for.
-fn failed(look: &Look<'_>, problem: Problem, again: Option<&str>) -> Result<Response, Problem> {
+/// The page of a failed step: what a person reads instead of a problem.
+fn failed(look: &Look<'_>, problem: Problem, again: Again<'_>) -> Result<Response, Problem> {
     match problem {
         Problem::TokenInvalid(why) => Ok(invalid_link(look, StatusCode::GONE, (why, again))?.into_response()),
         Problem::Refused(refusal, _) if refusal.reason == Reason::EmailInUse => {
@@ -105,7 +107,7 @@ fn try_again(look: &Look<'_>, problem: Problem) -> Result<Response, Problem> {
 fn invalid_link(
     look: &Look<'_>,
     status: StatusCode,
-    (why, again_url): (TokenProblem, Option<&str>),
+    (why, again): (TokenProblem, Again<'_>),
 ) -> Result<Page, Problem> {
     let why = match why {
         TokenProblem::Used => LinkProblem::Used,
@@ -114,6 +116,6 @@ fn invalid_link(
         TokenProblem::Unknown => LinkProblem::Unknown,
     };
     let nonce = nonce();
-    let html = InvalidLinkPage { look, nonce: &nonce, why, again_url }.render();
+    let html = InvalidLinkPage { look, nonce: &nonce, why, again }.render();
     Page::new(status, html, Policy::Nonce(nonce))
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::visit::{Opened, Posted};
-use super::{failed, look, said};
+use super::{NEW_PASSWORD, failed, look, said};
 use crate::domain::token::Purpose;
 use crate::mail::brand::Look;
 use crate::web::State;
@@ -33,7 +33,7 @@ pub(super) async fn open(From(state): From<Arc<State>>, opened: Opened) -> Resul
     let look = look(&state, &project);
     match inspected {
         Ok(inspected) => choice(&look, &token, &inspected.member.username).map(IntoResponse::into_response),
-        Err(problem) => failed(&look, problem, None),
+        Err(problem) => failed(&look, problem, NEW_PASSWORD),
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn choose(From(state): From<Arc<State>>, posted: Posted) -> Res
     let look = look(&state, &posted.project);
     match chosen {
         Ok(member) => done(&look, member.on_vacation).map(IntoResponse::into_response),
-        Err(problem) => failed(&look, problem, None),
+        Err(problem) => failed(&look, problem, NEW_PASSWORD),
     }
 }
 

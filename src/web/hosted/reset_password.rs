@@ -20,11 +20,11 @@ use crate::web::State;
 use crate::web::api;
 use crate::web::error::Problem;
 use crate::web::headers::{Page, Policy, nonce};
-use crate::web::pages::{ResetPasswordDonePage, ResetPasswordPage};
+use crate::web::pages::{Again, ResetPasswordDonePage, ResetPasswordPage};
 
 /// Relative to the page itself, so that it holds behind a proxy that adds a path.
 const ACTION: &str = "reset-password";
-const AGAIN: Option<&str> = Some(FORGOT_PASSWORD);
+const AGAIN: Again<'static> = Again::Page { url: FORGOT_PASSWORD, label: "Ask for a new mail" };
 
 /// GET and HEAD: the form, or why there is none. Changes nothing.
 pub(super) async fn open(From(state): From<Arc<State>>, opened: Opened) -> Result<Response, Problem> {

@@ -19,6 +19,7 @@ use crate::web::State;
 use crate::web::client::client;
 use crate::web::error::Problem;
 use crate::web::extract::{Params, PathName, is_json, media_type, parse_json, read_body, wants_json};
+use crate::web::pages::Again;
 
 /// The largest form, in bytes: a token and a password have far less.
 const FORM_LIMIT: usize = 16 * 1024;
@@ -123,5 +124,5 @@ fn no_project(headers: &HeaderMap) -> Response {
         return Problem::NotFound.into_response();
     }
     let look = Look::of(&Brand::default());
-    invalid_link(&look, StatusCode::NOT_FOUND, (TokenProblem::Unknown, None)).into_response()
+    invalid_link(&look, StatusCode::NOT_FOUND, (TokenProblem::Unknown, Again::Nothing)).into_response()
 }
