@@ -33,10 +33,12 @@ pub async fn about_absence(
 ) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
         "-- store.absences.about_absence
-         select d.id from json_to_recordset($1::text::json) as k(project uuid, dispatch uuid)
-         join dispatches d on d.id = k.dispatch and d.project_id = k.project
-         join events e on e.id = d.event_id
-         where e.type in (select value from json_array_elements_text($2::text::json))",
+         with k as materialized (
+           select * from json_to_recordset($1::text::json) as k(project uuid, dispatch uuid))
+         select d.id from dispatches d join events e on e.id = d.event_id
+         where d.id = any(array(select dispatch from k))
+           and exists (select 1 from k where k.dispatch = d.id and k.project = d.project_id)
+           and e.type = any(array(select value from json_array_elements_text($2::text::json)))",
         "-- store.absences.about_absence
          select d.id from json_each($1) k
          cross join dispatches d on d.id = unhex(k.value ->> 'dispatch') and d.project_id = unhex(k.value ->> 'project')

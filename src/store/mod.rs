@@ -44,6 +44,8 @@ macro_rules! query_files {
         pub mod members;
         #[path = "operators.rs"]
         pub mod operators;
+        #[path = "passed_on.rs"]
+        pub mod passed_on;
         #[path = "pauses.rs"]
         pub mod pauses;
         #[path = "rearm.rs"]
