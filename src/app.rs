@@ -82,6 +82,7 @@ impl App {
         let dead_messages = broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep));
         let dead_messages = dead_messages.unwrap_or_default();
 
+        let asyncapi = Arc::new(broker::describe());
         let state = |surface| web::State {
             store: store.clone(),
             clock: clock.clone(),
@@ -97,6 +98,8 @@ impl App {
             surface,
             known_keys: web::KnownKeys::default(),
             dead_messages: dead_messages.clone(),
+            asyncapi: asyncapi.clone(),
+            rearm: engine.rearm.clone(),
         };
         let addresses = open(surfaces, state, &takers, &stop_taking)?;
 

@@ -17,6 +17,8 @@ mod letters;
 mod node;
 #[path = "broker/raw.rs"]
 mod raw;
+#[path = "broker/rights.rs"]
+mod rights;
 mod support;
 #[path = "support/world.rs"]
 #[expect(dead_code, reason = "another test binary uses more of it")]
@@ -67,6 +69,22 @@ async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut()
 /// Held while a test runs: shared, or alone by one that changes the whole broker.
 static BROKER: RwLock<()> = RwLock::const_new(());
 
+fn broker_url() -> String {
+    std::env::var("SIGNALPOST_TEST_AMQP").expect("SIGNALPOST_TEST_AMQP is the URL of a RabbitMQ")
+}
+
+/// The user of that URL, and where the broker is.
+fn user_and_host() -> (String, String) {
+    let url = broker_url();
+    let (login, host) = url.trim_start_matches("amqp://").split_once('@').expect("a user in the URL");
+    let host = host.split('/').next().unwrap_or_default();
+    (login.split(':').next().unwrap_or_default().to_owned(), host.to_owned())
+}
+
+fn user() -> String {
+    user_and_host().0
+}
+
 /// A vhost that is gone afterwards.
 struct Vhost {
     name: String,
@@ -75,13 +93,12 @@ struct Vhost {
 
 impl Vhost {
     fn new(name: &str) -> Self {
-        let base =
-            std::env::var("SIGNALPOST_TEST_AMQP").expect("SIGNALPOST_TEST_AMQP is the URL of a RabbitMQ");
+        let base = broker_url();
         let server = base.rsplit_once('/').map_or(base.as_str(), |(server, _)| server);
         let name = format!("signalpost-{name}-{}", std::process::id());
         let url = format!("{server}/{name}");
         rabbitmqctl(&["add_vhost", &name]);
-        rabbitmqctl(&["set_permissions", "-p", &name, "guest", ".*", ".*", ".*"]);
+        rabbitmqctl(&["set_permissions", "-p", &name, &user(), ".*", ".*", ".*"]);
         Self { name, url }
     }
 
@@ -301,12 +318,12 @@ async fn what_is_missing_or_differs_is_named() {
     let _broker = BROKER.read().await;
     let vhost = Vhost::new("topology");
     let client = vhost.client().await;
-    let found = signalpost::broker::check(&vhost.options()).await.unwrap();
+    let found = differences(&vhost).await;
     assert_eq!(found.len(), 5, "{found:?}");
     topology::ensure(&client.channel, true).await.unwrap();
     topology::ensure(&client.channel, true).await.unwrap();
     topology::ensure(&client.channel, false).await.unwrap();
-    assert!(signalpost::broker::check(&vhost.options()).await.unwrap().is_empty());
+    assert!(differences(&vhost).await.is_empty());
 
     client.channel.queue_delete(EVENTS_QUEUE.into(), QueueDeleteOptions::default()).await.unwrap();
     let planner = Planner::default();
@@ -314,13 +331,19 @@ async fn what_is_missing_or_differs_is_named() {
     looking.until_health("missing", |health| last_error(health).contains("does not exist")).await;
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
     client.channel.queue_declare(EVENTS_QUEUE.into(), durable, FieldTable::default()).await.unwrap();
-    let found = signalpost::broker::check(&vhost.options()).await.unwrap();
-    assert!(found[0].to_string().contains("the queue `signalpost.events` exists and is not as it must be"));
+    let found = differences(&vhost).await;
+    assert!(found[0].contains("the queue `signalpost.events` exists and is not as it must be"));
     let mut declaring = Running::start(&vhost.options(), &planner, true);
     declaring.until_health("different", |health| last_error(health).contains("delete it and let")).await;
     looking.until_consuming().await;
     assert_eq!(looking.stop().await, Ended::Stopped);
     assert_eq!(declaring.stop().await, Ended::Stopped);
+}
+
+/// What is missing or differs.
+async fn differences(vhost: &Vhost) -> Vec<String> {
+    let parts = signalpost::broker::check(&vhost.options()).await.unwrap();
+    parts.into_iter().filter_map(|part| part.found.err()).map(|error| error.to_string()).collect()
 }
 
 fn last_error(health: &BrokerHealth) -> &str {
@@ -377,7 +400,7 @@ async fn a_refused_message_is_acknowledged_once_it_is_in_the_dead_queue() {
     let properties = BasicProperties::default()
         .with_message_id("no".into())
         .with_content_type("text/x-odd".into())
-        .with_user_id("guest".into())
+        .with_user_id(user().into())
         .with_expiration("600000".into())
         .with_timestamp(1_700_000_000)
         .with_headers(headers);
@@ -405,7 +428,7 @@ async fn a_refused_message_is_acknowledged_once_it_is_in_the_dead_queue() {
     assert_eq!(text(letter, "x-signalpost-detail"), "there is no such member");
     assert_eq!(text(letter, "x-signalpost-field"), "member");
     assert!(text(letter, "x-signalpost-at").ends_with('Z'));
-    assert!(text(letter, "x-signalpost-origin").contains(r#""user_id":"guest""#));
+    assert!(text(letter, "x-signalpost-origin").contains(&format!("\"user_id\":\"{}\"", user())));
     let properties = &letter.properties;
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "text/x-odd");
     assert_eq!((*properties.timestamp(), *properties.delivery_mode()), (Some(1_700_000_000), Some(2)));
@@ -522,7 +545,7 @@ async fn a_dead_letter_that_is_moved_back_is_a_replay_and_speaks_for_its_project
     planner.order("1", Do::Refuse);
     let worker = Running::start(&vhost.options(), &planner, true);
     // Its source is the user, which the mover is not.
-    let properties = BasicProperties::default().with_message_id("1".into()).with_user_id("guest".into());
+    let properties = BasicProperties::default().with_message_id("1".into()).with_user_id(user().into());
     client.publish_as(EVENTS_EXCHANGE, KEY, properties, BODY).await;
     let letter = client.take(DEAD_QUEUE).await;
     // As a shovel moves it: through the default exchange.
@@ -719,7 +742,9 @@ async fn a_broker_that_is_not_there_or_refuses_the_login_is_tried_again_and_no_p
     let mut nobody = Running::start(&options("amqp://guest:hunter2@127.0.0.1:1/v"), &planner, true);
     nobody.until_health("failing", |health| last_error(health).contains("could not connect")).await;
     assert_eq!(nobody.stop().await, Ended::Stopped);
-    let mut stranger = Running::start(&options("amqp://guest:hunter2@127.0.0.1:5672/%2f"), &planner, true);
+    let (user, host) = user_and_host();
+    let wrong = format!("amqp://{user}:hunter2@{host}/%2f");
+    let mut stranger = Running::start(&options(&wrong), &planner, true);
     stranger.until_health("refused", |health| last_error(health).contains("user name or password")).await;
     assert!(!last_error(&stranger.health.borrow()).contains("hunter2"));
     assert_eq!(stranger.stop().await, Ended::Stopped);

@@ -339,6 +339,66 @@ fn a_wrong_line_of_a_file_of_events_is_told_by_its_number() {
     assert!(err(&done).contains("0 published, 2 refused"), "{}", err(&done));
 }
 
+#[test]
+fn check_tells_what_is_not_well_and_changes_nothing() {
+    let place = Place::new();
+    let checked = place.command(&["check"]).env_remove("SIGNALPOST_SECRET_KEY").output().unwrap();
+    assert_eq!(code(&checked), 1);
+    let said = out(&checked);
+    assert!(said.contains("WRONG  configuration") && said.contains("there is no such file"), "{said}");
+    assert!(said.contains("ok     broker -: none is configured"), "{said}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "check made a file");
+}
+
+#[test]
+fn check_tells_each_step_with_a_mail_server_and_no_password() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            stream.write_all(b"220 mx\r\n").unwrap();
+            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            while std::io::BufRead::read_line(&mut reader, &mut line).unwrap_or(0) > 0 {
+                let answer: &[u8] = match line.split_whitespace().next() {
+                    Some("EHLO") => b"250-mx\r\n250 AUTH PLAIN\r\n",
+                    Some("AUTH") => b"535 5.7.8 hunter2 is wrong\r\n",
+                    _ => b"221 bye\r\n",
+                };
+                line.clear();
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let file = |login: &str| {
+        format!(
+            "[project]\nslug = 'acme'\n[[integrations]]\nname = 'main'\nfrom = 'Acme <no-reply@acme.example>'\n\
+             url = 'smtp://{login}127.0.0.1:{port}?tls=none'\n"
+        )
+    };
+    for (login, wanted, steps) in [
+        ("u:hunter2@", "AUTH failed after connect, greeting, EHLO", vec!["connect", "greeting", "EHLO"]),
+        ("", "connect, greeting, EHLO, QUIT", vec!["connect", "greeting", "EHLO", "QUIT"]),
+    ] {
+        let place = Place::migrated();
+        place.write("acme.toml", &file(login));
+        let applied = place.run(&["apply", "acme.toml"]);
+        assert_eq!(code(&applied), 0, "{}", err(&applied));
+        let checked = place.run(&["check"]);
+        assert_eq!(code(&checked), i32::from(!login.is_empty()), "{}", out(&checked));
+        assert!(out(&checked).contains(wanted), "{}", out(&checked));
+        assert!(!out(&checked).contains("hunter2") && !err(&checked).contains("hunter2"));
+        let json = out(&place.run(&["check", "--json"]));
+        let lines = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let integration = lines.into_iter().find(|line| line["part"] == "integration").unwrap();
+        assert_eq!(integration["steps"], serde_json::json!(steps));
+        assert_eq!(integration["well"], login.is_empty());
+    }
+}
+
 /// Gives the command a message, as a mail server's pipe does.
 fn pipe(place: &Place, arguments: &[&str], message: &[u8]) -> Output {
     let mut command = place.command(arguments);

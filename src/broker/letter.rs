@@ -15,6 +15,18 @@ use crate::pipeline::decode::STRUCTURED;
 
 /// Start of the headers that say why a message is a dead letter.
 pub(super) const HEADER_PREFIX: &str = "x-signalpost-";
+/// What those headers are called after the prefix, and what they say.
+pub(super) const SAID: [(&str, &str); 6] = [
+    ("reason", "Why it was refused, or why the dispatch is dead"),
+    ("detail", "The same as a sentence"),
+    ("field", "The field that is wrong"),
+    ("at", "When, RFC 3339"),
+    ("dispatch-id", "Of a copy: the dispatch that is dead"),
+    (
+        "origin",
+        "Exchange and routing key that it came by, with a MAC: what is moved back with it is a replay",
+    ),
+];
 /// The dispatch whose event it is a copy of.
 pub(super) const DISPATCH_HEADER: &str = "x-signalpost-dispatch-id";
 /// Where it came from, proven.
@@ -74,15 +86,9 @@ struct Why<'a> {
 fn say(headers: &mut FieldTable, why: &Why<'_>, origin: &str) {
     let at = why.at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let dispatch = why.dispatch.map(|id| id.to_string());
-    let said = [
-        ("reason", Some(why.reason)),
-        ("detail", why.detail),
-        ("field", why.field),
-        ("at", Some(at.as_str())),
-        ("dispatch-id", dispatch.as_deref()),
-        ("origin", Some(origin)),
-    ];
-    for (name, text) in said {
+    let texts =
+        [Some(why.reason), why.detail, why.field, Some(at.as_str()), dispatch.as_deref(), Some(origin)];
+    for ((name, _), text) in SAID.into_iter().zip(texts) {
         if let Some(text) = text {
             let name = ShortString::from(format!("{HEADER_PREFIX}{name}"));
             headers.insert(name, AMQPValue::LongString(text.into()));

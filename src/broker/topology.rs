@@ -59,24 +59,45 @@ pub async fn ensure(channel: &Channel, declare: bool) -> Result<(), TopologyErro
     Ok(())
 }
 
-/// Everything that is missing or differs; changes nothing.
-pub async fn differences(connection: &Connection) -> Result<Vec<TopologyError>, lapin::Error> {
-    let mut found = Vec::new();
+/// One part of the topology, and how it is.
+#[derive(Debug)]
+pub struct Inspected {
+    /// `exchange` or `queue`.
+    pub what: &'static str,
+    pub name: &'static str,
+    pub found: Result<Standing, TopologyError>,
+}
+
+/// A part that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    AsItMustBe,
+    /// Comparing is declaring, which this user may not.
+    NotCompared,
+}
+
+/// Looks at every part; changes nothing. What a queue is bound to cannot be asked over AMQP.
+pub async fn inspect(connection: &Connection) -> Result<Vec<Inspected>, lapin::Error> {
+    let mut parts = Vec::new();
     for part in PARTS {
         // A channel each: what is found closes it.
         let channel = connection.create_channel().await?;
-        let compared = match part.look(&channel).await {
+        let found = match part.look(&channel).await {
             // It exists, so declaring only compares.
-            Ok(()) => part.declare_alone(&channel).await,
+            Ok(()) => match part.declare_alone(&channel).await {
+                Ok(()) => Ok(Standing::AsItMustBe),
+                Err(TopologyError::Forbidden { .. }) => Ok(Standing::NotCompared),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
-        match compared {
-            Ok(()) => {}
-            Err(TopologyError::Broker(error)) => return Err(error),
-            Err(difference) => found.push(difference),
+        if let Err(TopologyError::Broker(error)) = found {
+            return Err(error);
         }
+        let (what, name) = part.what();
+        parts.push(Inspected { what, name, found });
     }
-    Ok(found)
+    Ok(parts)
 }
 
 /// In the order of declaration: a queue is bound to an exchange that is there.

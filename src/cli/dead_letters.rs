@@ -1,5 +1,8 @@
 //! `signalpost dead-letters`: both kinds of every project, also those whose project does not exist.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -11,8 +14,11 @@ use super::serve::broker_options;
 use super::{Context, WrongUse, open_store, output};
 use crate::app::Broker;
 use crate::domain::duration;
-use crate::domain::id::{DeadMessageId, DispatchId};
+use crate::domain::id::{DeadMessageId, DispatchId, ProjectId};
+use crate::pipeline::dead_acts::{Chosen, Hands, find_dispatch};
 use crate::pipeline::dead_letters::{Act, DeadLetter, DeadMessages, Filter, Places, Wanted, Which, newest};
+use crate::pipeline::live::Live;
+use crate::pipeline::rearm::{self, Rearm};
 use crate::store::{Store, db};
 
 /// Dispatches read in one go.
@@ -43,16 +49,16 @@ pub(super) enum Args {
     #[command(
         after_help = "Example:\n  signalpost dead-letters replay --project acme --reason unknown-member --since 2h"
     )]
-    Replay(Chosen),
+    Replay(Meant),
     /// Give up
     #[command(
         after_help = "Example:\n  signalpost dead-letters discard --kind message --reason invalid --dry-run"
     )]
-    Discard(Chosen),
+    Discard(Meant),
 }
 
 #[derive(clap::Args)]
-pub(super) struct Chosen {
+pub(super) struct Meant {
     /// As `list` shows them
     ids: Vec<String>,
     #[command(flatten)]
@@ -89,6 +95,7 @@ pub(super) struct Like {
 struct Desk {
     store: Store,
     messages: DeadMessages,
+    rearm: Rearm,
     /// Id and slug of each project that is meant.
     projects: Vec<(Uuid, String)>,
     tasks: TaskTracker,
@@ -128,8 +135,8 @@ async fn show(context: &Context, id: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn act(context: &Context, chosen: Chosen, act: Act) -> anyhow::Result<()> {
-    let Chosen { ids, like, dry_run, json } = chosen;
+async fn act(context: &Context, meant: Meant, act: Act) -> anyhow::Result<()> {
+    let Meant { ids, like, dry_run, json } = meant;
     if ids.is_empty() && !like.says_something() {
         let what = "name letters, or say which with --kind, --reason, --type, --since or --project";
         return Err(WrongUse(what.to_owned()).into());
@@ -216,7 +223,11 @@ impl Desk {
         let broker =
             broker_options(&context.config)?.map(|options| Broker::new(options, &context.clock, &keys));
         let messages = broker.as_ref().map(|broker| broker.dead_messages(&tasks, &stop)).unwrap_or_default();
-        Ok((Self { store, messages, projects, tasks, stop, broker }, filter))
+        let live = Live::load(store.clone()).await?;
+        let desk =
+            rearm::Desk { store: store.clone(), live, keys: Arc::new(keys), clock: context.clock.clone() };
+        let rearm = Rearm::new(desk, None);
+        Ok((Self { store, messages, rearm, projects, tasks, stop, broker }, filter))
     }
 
     fn places(&self) -> Places<'_> {
@@ -246,13 +257,7 @@ impl Desk {
 
     async fn find(&self, id: &str) -> anyhow::Result<Option<DeadLetter>> {
         if let Ok(id) = id.parse::<DispatchId>() {
-            let mut c = self.store.read().await?;
-            for (project, slug) in &self.projects {
-                if let Some(found) = db!(c, dead::get(*project, id.0))? {
-                    return Ok(Some(DeadLetter::Dispatch(found, slug.clone())));
-                }
-            }
-            return Ok(None);
+            return Ok(find_dispatch(&self.places(), &self.projects, id).await?);
         }
         let id: DeadMessageId =
             id.parse().map_err(|_| WrongUse(format!("{id} is no id of a dead letter")))?;
@@ -269,17 +274,33 @@ impl Desk {
         Ok(letters)
     }
 
-    /// Does it with some; with how many.
+    /// Does it with some, says with which; with how many.
     async fn act(&self, letters: &[DeadLetter], act: Act, json: bool) -> anyhow::Result<usize> {
-        let messages = letters.iter().filter_map(|letter| match letter {
-            DeadLetter::Message(message) => Some(message.id),
-            DeadLetter::Dispatch(..) => None,
-        });
-        let wanted = Wanted { ids: Some(messages.collect()), ..Wanted::default() };
-        let done = self.messages.ask(wanted, act).await?;
+        let mut done = HashSet::new();
+        for (id, slug) in &self.projects {
+            let of_project = letters.iter().filter(|letter| letter.project() == slug);
+            let ids: Vec<String> = of_project.map(DeadLetter::id).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            let hands = Hands { places: self.places(), rearm: &self.rearm };
+            let dealt = hands.deal((ProjectId(*id), slug), Chosen::Ids(ids), act).await?;
+            for (id, code) in &dealt.failed {
+                output::tell(&format!("{id}: {code}"));
+            }
+            done.extend(dealt.done);
+        }
+        let is_strange =
+            |letter: &&DeadLetter| !self.projects.iter().any(|(_, slug)| slug == letter.project());
+        let strange = letters.iter().filter(is_strange).filter_map(|letter| letter.id().parse().ok());
+        let ids: HashSet<DeadMessageId> = strange.collect();
+        if !ids.is_empty() {
+            let dealt = self.messages.ask(Wanted { ids: Some(ids), ..Wanted::default() }, act).await?;
+            done.extend(dealt.iter().map(|letter| letter.id.to_string()));
+        }
         if json {
-            let shown = done.iter().map(|letter| DeadLetter::Message(letter.clone()));
-            shown.into_iter().try_for_each(|letter| say(&letter, true))?;
+            let with = letters.iter().filter(|letter| done.contains(&letter.id()));
+            with.into_iter().try_for_each(|letter| say(letter, true))?;
         }
         Ok(done.len())
     }

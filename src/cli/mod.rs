@@ -3,6 +3,7 @@
 
 mod api_key;
 mod apply;
+mod check;
 mod dead_letters;
 mod destination;
 mod dev;
@@ -79,6 +80,13 @@ enum Command {
     /// Make a project what a TOML file says; what the file omits stays
     #[command(after_help = "Example:\n  SMTP_PASSWORD=… signalpost apply acme.toml --dry-run")]
     Apply(apply::Args),
+    /// Reach the database, the broker and every integration, and tell how each is; changes nothing
+    #[command(after_help = "Example:\n  signalpost check --json")]
+    Check {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a project as a TOML file that applies to the same, without its secrets
     #[command(after_help = "Example:\n  signalpost export acme > acme.toml")]
     Export(export::Args),
@@ -191,6 +199,7 @@ impl Invocation {
             }
             Command::Migrate => migrate::run(&context).await,
             Command::Apply(args) => apply::run(&context, args).await,
+            Command::Check { json } => check::run(&context, json).await,
             Command::Export(args) => export::run(&context, args).await,
             Command::Pause(args) => pause::run(&context, args, true).await,
             Command::Resume(args) => pause::run(&context, args, false).await,

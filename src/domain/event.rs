@@ -56,6 +56,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 7] = [
+        Self::Invalid,
+        Self::UnknownType,
+        Self::UnknownProject,
+        Self::UnknownMember,
+        Self::EmailInUse,
+        Self::IdReused,
+        Self::Poison,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",

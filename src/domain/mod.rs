@@ -1,5 +1,6 @@
 //! Values and pure rules of the product: no I/O, no async, no SQL, no HTTP. Everything else may know this.
 
+pub mod account_types;
 pub mod address;
 pub mod api_key;
 pub mod catalogue;

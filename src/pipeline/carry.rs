@@ -10,13 +10,12 @@ use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::editions::Editions;
 use super::lanes::{Held, Lane, Lanes};
 use super::lease::Lease;
 use super::live::Live;
-use super::parcel::{Parcel, parcel};
+use super::parcel::{Parcel, parcel, traced};
 use super::reach::Reach;
 use super::render;
 use super::settle::{Ending, Settler, clip};
@@ -100,8 +99,7 @@ impl Carrier {
                 continue;
             }
             // A mail that cannot be handled ends dead, and takes nobody with it.
-            let tried =
-                AssertUnwindSafe(self.try_one(&held).instrument(span(&held.owed))).catch_unwind().await;
+            let tried = AssertUnwindSafe(traced(&held.owed, self.try_one(&held))).catch_unwind().await;
             let ending = tried.unwrap_or_else(|_| {
                 self.open = None;
                 Ending::unrenderable(self.post.clock.now(), &render::Unrenderable::Panic)
@@ -316,12 +314,6 @@ impl Carrier {
         let again = at + TimeDelta::from_std(wait).unwrap_or(LONG_IN_HAND);
         Ending { settled: Settled::Released(Some(again)), attempt: Some(attempt) }
     }
-}
-
-/// In the publisher's trace, if it named one.
-fn span(owed: &Owed) -> tracing::Span {
-    let traceparent = owed.traceparent.as_deref();
-    tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent)
 }
 
 fn describe(failure: &Failure) -> String {

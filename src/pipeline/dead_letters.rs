@@ -234,6 +234,17 @@ impl Places<'_> {
         Ok(found.into_iter().map(DeadLetter::Message).collect())
     }
 
+    /// One dead dispatch of a project.
+    pub async fn dispatch(
+        &self,
+        project: (Uuid, &str),
+        id: DispatchId,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let mut c = self.store.read().await?;
+        let found = db!(c, dead::get(project.0, id.0))?;
+        Ok(found.map(|one| DeadLetter::Dispatch(one, project.1.to_owned())))
+    }
+
     /// The newest dead dispatches of a project before an id.
     pub async fn dispatches(
         &self,
@@ -267,6 +278,13 @@ impl DeadLetter {
         match self {
             Self::Message(message) => message.id.0,
             Self::Dispatch(dispatch, _) => dispatch.id,
+        }
+    }
+
+    pub fn project(&self) -> &str {
+        match self {
+            Self::Message(message) => &message.project,
+            Self::Dispatch(_, project) => project,
         }
     }
 

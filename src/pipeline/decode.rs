@@ -17,7 +17,7 @@ use crate::domain::event::{Incoming, MAX_AHEAD, MAX_NESTING, Refusal};
 /// Content type of a structured event.
 pub const STRUCTURED: &str = "application/cloudevents+json";
 /// What the headers of a binary event start with, over AMQP.
-const AMQP_PREFIXES: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
+pub const AMQP_PREFIXES: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
 /// And over HTTP.
 const HTTP_PREFIX: &str = "ce-";
 /// The source of an event that names none, and whose publisher the broker does not know either.

@@ -6,6 +6,7 @@ mod attribute;
 pub mod carry;
 pub mod commit;
 pub mod correlate;
+pub mod dead_acts;
 pub mod dead_letters;
 pub mod decode;
 pub mod drafts;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument::{Instrument as _, Instrumented};
 
 use super::render;
 use crate::domain::catalogue::{Integration, SmtpServer};
@@ -35,4 +36,11 @@ pub fn parcel<'a>(
     let sender = return_path.as_deref().unwrap_or(sender.email.as_ref());
     let envelope = Envelope::new(sender, &owed.recipient)?;
     Ok(Parcel { owed, integration, server, envelope, wire: Wire::encode(&octets)? })
+}
+
+/// The sending in a span of its own, which names the publisher's trace if there is one.
+pub fn traced<F: Future>(owed: &Owed, sending: F) -> Instrumented<F> {
+    let traceparent = owed.traceparent.as_deref();
+    let span = tracing::info_span!("send", dispatch.id = %owed.id, event.id = %owed.event_id, traceparent);
+    sending.instrument(span)
 }

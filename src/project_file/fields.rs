@@ -169,16 +169,6 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// Fields that are documented and that this version cannot do: refused, for dropping one would send mail
-    /// that its author did not mean.
-    pub(super) fn unsupported(&mut self, fields: &[&'static str]) {
-        for field in fields {
-            if self.table.remove(*field).is_some() {
-                self.wrong(field, "is not supported yet");
-            }
-        }
-    }
-
     /// What was not asked for is a mistake.
     pub(super) fn end(self) {
         for field in self.table.keys() {

@@ -51,31 +51,32 @@ pub async fn uncopied(c: &mut Connection, limit: i64) -> Result<Vec<DeadEvent>, 
     let sql = "select d.id, p.slug, d.reason, coalesce( \
                  (select a.reply from attempts a where a.dispatch_id = d.id order by a.number desc limit 1), \
                  d.first_reply) as detail, \
-                 e.source, e.source_id, e.type, e.time, e.received_at, e.data, e.traceparent \
+                 e.source, e.source_id, e.type, e.time, e.received_at, e.data, e.traceparent, \
+                 d.copied_due_at is not null as had_copy \
                from dispatches d join events e on e.id = d.event_id join projects p on p.id = d.project_id \
-               where d.state = 'dead' and d.copied_at is null order by d.id limit $1";
+               where d.state = 'dead' and (d.copied_due_at is null or d.copied_due_at <> d.due_at) order by d.id limit $1";
     Ok(sqlx::query_as::<Db, DeadEvent>(sql).bind(limit).fetch_all(c).await?)
 }
 
 /// Copies of these are in the dead queue, whatever became of them meanwhile.
-pub async fn copied(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn copied(c: &mut Connection, ids: &[Uuid]) -> Result<(), StoreError> {
     const SQL: &str = dialect(
-        "update dispatches set copied_at = $2 where id in (select id from dispatches where id in (
+        "update dispatches set copied_due_at = due_at where id in (select id from dispatches where id in (
            select value::uuid from json_array_elements_text($1::text::json)) order by id for no key update)",
-        "update dispatches set copied_at = $2 where id in (select unhex(value) from json_each($1))",
+        "update dispatches set copied_due_at = due_at where id in (select unhex(value) from json_each($1))",
     );
-    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).bind(now).execute(c).await?;
+    sqlx::query::<Db>(SQL).bind(rows::ids(ids)).execute(c).await?;
     Ok(())
 }
 
 /// Dispatches that are dead no more, whose copies are to be taken out: one that dies again from now on gets another.
 pub async fn overcopied(c: &mut Connection, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
-        "update dispatches set copied_at = null where id in (
-           select id from dispatches where state <> 'dead' and copied_at is not null
+        "update dispatches set copied_due_at = null where id in (
+           select id from dispatches where state <> 'dead' and copied_due_at is not null
            order by id limit $1 for no key update) returning id",
-        "update dispatches set copied_at = null where id in (
-           select id from dispatches where state <> 'dead' and copied_at is not null order by id limit $1) returning id",
+        "update dispatches set copied_due_at = null where id in (
+           select id from dispatches where state <> 'dead' and copied_due_at is not null order by id limit $1) returning id",
     );
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(limit).fetch_all(c).await?)
 }
@@ -83,9 +84,9 @@ pub async fn overcopied(c: &mut Connection, limit: i64) -> Result<Vec<Uuid>, Sto
 /// Which of the dispatches are dead, and said to have a copy.
 pub async fn copies_of(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
-        "select id from dispatches where state = 'dead' and copied_at is not null
+        "select id from dispatches where state = 'dead' and copied_due_at = due_at
            and id in (select value::uuid from json_array_elements_text($1::text::json))",
-        "select id from dispatches where state = 'dead' and copied_at is not null
+        "select id from dispatches where state = 'dead' and copied_due_at = due_at
            and id in (select unhex(value) from json_each($1))",
     );
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(rows::ids(ids)).fetch_all(c).await?)

@@ -116,16 +116,21 @@ pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<S
     Ok(sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(id).fetch_optional(c).await?)
 }
 
-/// The newest dispatches of a project before an id.
+/// The newest dispatches of a project before an id, in a state and with a reason if one is wanted.
 pub async fn list(
     c: &mut Connection,
     project: Uuid,
-    before: Option<Uuid>,
-    limit: i64,
+    (state, reason): (Option<&str>, Option<&str>),
+    (before, limit): (Option<Uuid>, i64),
 ) -> Result<Vec<StoredDispatch>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{SHOWN} where project_id = $1 and id < $2 order by id desc limit $3"));
+    let sql = sqlx::AssertSqlSafe(format!(
+        "{SHOWN} where project_id = $1 and id < $2 \
+           and (cast($3 as text) is null or $3 = case when state = 'pending' and holder is not null then 'sending' \
+             else state end) \
+           and (cast($4 as text) is null or reason = $4) order by id desc limit $5"
+    ));
     let query = sqlx::query_as::<Db, StoredDispatch>(sql).bind(project).bind(before.unwrap_or(Uuid::max()));
-    Ok(query.bind(limit).fetch_all(c).await?)
+    Ok(query.bind(state).bind(reason).bind(limit).fetch_all(c).await?)
 }
 
 /// The tries after the first, in order.

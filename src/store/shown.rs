@@ -190,6 +190,8 @@ pub struct DeadEvent {
     pub received_at: DateTime<Utc>,
     pub data: String,
     pub traceparent: Option<String>,
+    /// Of an earlier death.
+    pub had_copy: bool,
 }
 
 /// What is wanted of the dead dispatches of a project.

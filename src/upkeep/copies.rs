@@ -116,9 +116,16 @@ impl Chore<'_> {
             if ids.is_empty() {
                 return Ok(());
             }
-            let copies = Copies::Of(ids.into_iter().map(DispatchId).collect());
+            self.discard(ids.into_iter().map(DispatchId).collect()).await?;
+        }
+    }
+
+    async fn discard(&self, ids: HashSet<DispatchId>) -> Result<(), Unreachable> {
+        if !ids.is_empty() {
+            let copies = Copies::Of(ids);
             self.upkeep.dead_messages.ask(Wanted { copies, ..Wanted::default() }, Act::Discard).await?;
         }
+        Ok(())
     }
 
     /// Takes out copies of which nobody knows any more, and all but one of each dispatch.
@@ -148,13 +155,15 @@ impl Chore<'_> {
         drop(c);
         let now = self.upkeep.clock.now();
         let count = i64::try_from(events.len()).unwrap_or(BATCH);
+        let before = events.iter().filter(|row| row.had_copy).map(|row| DispatchId(row.id)).collect();
+        self.discard(before).await?;
         let copies: Vec<DeadCopy> = events.into_iter().map(copy_of).collect();
         let published = join_all(copies.iter().map(|copy| self.publisher.publish_copy(copy, now))).await;
         let confirmed = copies.iter().zip(&published).filter(|(_, published)| published.is_ok());
         let ids: Vec<Uuid> = confirmed.map(|(copy, _)| copy.dispatch.0).collect();
         if !ids.is_empty() {
             let mut c = self.upkeep.store.write().await?;
-            db!(c, dead::copied(&ids, now))?;
+            db!(c, dead::copied(&ids))?;
         }
         published.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(count)

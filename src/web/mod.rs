@@ -26,12 +26,13 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
@@ -50,6 +51,7 @@ use crate::pipeline::dead_letters::DeadMessages;
 use crate::pipeline::flows::Flows;
 use crate::pipeline::live::Live;
 use crate::pipeline::reach::Reach;
+use crate::pipeline::rearm::Rearm;
 use crate::store::Store;
 
 /// The longest that a request may take, its body included.
@@ -74,6 +76,9 @@ pub struct State {
     pub surface: Surface,
     /// Starts empty.
     pub known_keys: KnownKeys,
+    pub rearm: Rearm,
+    /// What `/asyncapi.json` answers.
+    pub asyncapi: Arc<Value>,
     /// Leads nowhere without a broker.
     pub dead_messages: DeadMessages,
 }
@@ -97,6 +102,7 @@ pub fn router(state: State) -> Router {
         router = router.merge(health::routes());
     }
     if state.surface.api {
+        router = router.route("/asyncapi.json", get(asyncapi));
         let records = api::routes().with_state(state.clone());
         let once = from_fn_with_state(Once { state: state.clone(), records }, idempotency::once);
         router = router
@@ -109,6 +115,10 @@ pub fn router(state: State) -> Router {
         router = router.merge(console::routes());
     }
     finished(router.with_state(state))
+}
+
+async fn asyncapi(Extract(state): Extract<Arc<State>>) -> Json<Value> {
+    Json(Value::clone(&state.asyncapi))
 }
 
 fn finished(router: Router) -> Router {

@@ -19,6 +19,7 @@ use signalpost::pipeline::decode::Undecodable;
 use signalpost::pipeline::flows::Flows;
 use signalpost::pipeline::live::Live;
 use signalpost::pipeline::reach::Reach;
+use signalpost::pipeline::rearm::{self, Rearm};
 use signalpost::pipeline::{Intake, Payload, Submission};
 use signalpost::store::rows::{MemberRow, RefusalRow};
 use signalpost::store::shown::{ProjectRow, StoredKey};
@@ -74,6 +75,13 @@ impl App {
         let keyring = Arc::new(Keyring::new(&SecretKey::from_bytes([1; 32]), &[]));
         let live = Live::load(store.clone()).await.unwrap();
         let flows = Flows::new(store.clone(), clock.clone(), keyring.clone(), live.clone(), None);
+        let desk = rearm::Desk {
+            store: store.clone(),
+            live: live.clone(),
+            keys: keyring.clone(),
+            clock: clock.clone(),
+        };
+        let rearm = Rearm::new(desk, None);
         let (submissions, queue) = mpsc::channel(64);
         let submitted = Arc::new(Mutex::new(Vec::new()));
         let readiness = Readiness::expecting(&[Part::Database, Part::Broker], start_of_tests());
@@ -100,6 +108,8 @@ impl App {
             surface,
             known_keys: KnownKeys::default(),
             dead_messages: DeadMessages::default(),
+            asyncapi: Arc::new(signalpost::broker::describe()),
+            rearm,
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

@@ -207,3 +207,39 @@ async fn a_wrong_body_names_the_field_and_repeats_no_secret() {
     }
     assert!(app.submissions().is_empty());
 }
+
+#[tokio::test]
+async fn dispatches_are_found_by_state_and_retried_or_cancelled() {
+    let app = App::start().await;
+    let key = app.key(ACME, &Scope::ALL).await;
+    let (waits, dead) = (owe(&app, ACME, 1).await, owe(&app, ACME, 2).await);
+    let theirs = owe(&app, OTHER, 3).await;
+    let sql = "update dispatches set state = 'dead', reason = 'rejected' where id = $1";
+    sqlx::query(sql).bind(dead.0).execute(&mut *app.write().await).await.unwrap();
+    let ids = async |query: &str| -> Vec<String> {
+        let list = app.get(&key, &format!("/v1/dispatches?{query}")).await;
+        list.json["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids("state=dead&reason=rejected").await, [dead.to_string()]);
+    assert_eq!(ids("state=pending").await, [waits.to_string()]);
+    assert!(ids("reason=expired").await.is_empty());
+    let wrong = app.get(&key, "/v1/dispatches?state=lost").await;
+    assert_eq!(wrong.is_problem(400, "invalid")["field"], "state");
+
+    let filter = json!({"filter": {"reason": "rejected"}});
+    let retried = app.post(&key, "/v1/dispatches/retry", &filter).await;
+    assert_eq!(retried.json, json!({"retried": 1, "failed": []}), "{}", retried.text);
+    let both = json!({"ids": [waits, dead, theirs, "nonsense"]});
+    let cancelled = app.post(&key, "/v1/dispatches/cancel", &both).await;
+    assert_eq!(cancelled.json["cancelled"], 2, "{}", cancelled.text);
+    assert_eq!(cancelled.json["failed"].as_array().unwrap().len(), 2);
+    assert_eq!(ids("state=cancelled").await, [dead.to_string(), waits.to_string()]);
+    let audit = app.get(&key, "/v1/audit").await;
+    assert!(audit.text.contains("dispatches.retried") && audit.text.contains("dispatches.cancelled"));
+    app.post(&key, "/v1/dispatches/retry", &json!({})).await.is_problem(400, "invalid");
+}

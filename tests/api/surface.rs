@@ -137,3 +137,13 @@ async fn a_head_that_is_too_long_is_refused() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
+
+#[tokio::test]
+async fn the_description_of_the_broker_s_side_needs_no_key() {
+    let app = App::start().await;
+    let answer = send(&app, "get", "/asyncapi.json").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.json["asyncapi"], "3.0.0");
+    assert!(answer.json["components"]["messages"]["account.created"].is_object());
+}

@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use super::paging::{Items, limit};
 use crate::domain::id::{DeadMessageId, DispatchId};
+use crate::pipeline::dead_acts::{self, Dealt, Hands};
 use crate::pipeline::dead_letters::{
     Act, DeadLetter, Filter, ListError, Places, Unreachable, Wanted as WantedMessages, Which,
 };
-use crate::store::db;
 use crate::web::State;
 use crate::web::caller::{Caller, EventsWrite, Read};
 use crate::web::error::Problem;
@@ -79,9 +79,8 @@ pub(super) async fn get(
 ) -> Result<Json<Value>, Problem> {
     let project = &caller.project;
     if let Ok(id) = id.parse::<DispatchId>() {
-        let mut c = state.store.read().await?;
-        let found = db!(c, dead::get(project.id.0, id.0))?.ok_or(Problem::NotFound)?;
-        return Ok(Json(DeadLetter::Dispatch(found, project.slug.clone()).shown()));
+        let found = places(&state).dispatch((project.id.0, &project.slug), id).await?;
+        return Ok(Json(found.ok_or(Problem::NotFound)?.shown()));
     }
     let id: DeadMessageId = id.parse().map_err(|_| Problem::NotFound)?;
     let wanted = messages(&project.slug, [id].into());
@@ -96,7 +95,7 @@ pub(super) async fn replay(
     From(state): From<Arc<State>>,
     JsonBody(chosen): JsonBody<Chosen>,
 ) -> Result<Json<Value>, Problem> {
-    act(&state, &caller, chosen, Act::Replay).await.map(|(done, failed)| answer("replayed", done, &failed))
+    act(&state, &caller, chosen, Act::Replay).await.map(|dealt| answer("replayed", &dealt))
 }
 
 /// `POST /v1/dead-letters/discard`
@@ -105,44 +104,27 @@ pub(super) async fn discard(
     From(state): From<Arc<State>>,
     JsonBody(chosen): JsonBody<Chosen>,
 ) -> Result<Json<Value>, Problem> {
-    act(&state, &caller, chosen, Act::Discard).await.map(|(done, failed)| answer("discarded", done, &failed))
+    act(&state, &caller, chosen, Act::Discard).await.map(|dealt| answer("discarded", &dealt))
 }
 
-/// How many it was done with, and with which of the ids it was not.
 async fn act(
     state: &State,
     caller: &Caller<EventsWrite>,
     chosen: Chosen,
     act: Act,
-) -> Result<(usize, Vec<String>), Problem> {
-    let project = &caller.project;
-    match (chosen.ids, chosen.filter) {
-        (Some(ids), None) => {
-            let read = |id: &String| id.parse::<DeadMessageId>().ok();
-            let wanted: HashSet<DeadMessageId> = ids.iter().filter_map(read).collect();
-            let mut done = HashSet::new();
-            if !wanted.is_empty() {
-                let letters = state.dead_messages.ask(messages(&project.slug, wanted), act).await?;
-                done.extend(letters.into_iter().map(|letter| letter.id.to_string()));
-            }
-            let failed = ids.into_iter().filter(|id| !done.contains(id)).collect();
-            Ok((done.len(), failed))
-        }
-        (None, Some(like)) => {
-            let filter = like.read()?;
-            if filter.which == Some(Which::Dispatch) {
-                return Ok((0, Vec::new()));
-            }
-            let done = state.dead_messages.ask(filter.messages(Some(&project.slug)), act).await?;
-            Ok((done.len(), Vec::new()))
-        }
-        _ => Err(Problem::invalid("ids", "or `filter` must be there, and not both")),
-    }
+) -> Result<Dealt, Problem> {
+    let chosen = match (chosen.ids, chosen.filter) {
+        (Some(ids), None) => dead_acts::Chosen::Ids(ids),
+        (None, Some(like)) => dead_acts::Chosen::Like(like.read()?),
+        _ => return Err(Problem::invalid("ids", "or `filter` must be there, and not both")),
+    };
+    let hands = Hands { places: places(state), rearm: &state.rearm };
+    Ok(hands.deal((caller.project.id, &caller.project.slug), chosen, act).await?)
 }
 
-fn answer(what: &str, done: usize, failed: &[String]) -> Json<Value> {
-    let failed = failed.iter().map(|id| json!({ "id": id, "code": "not-found" }));
-    Json(json!({ what: done, "failed": failed.collect::<Vec<_>>() }))
+fn answer(what: &str, dealt: &Dealt) -> Json<Value> {
+    let failed = dealt.failed.iter().map(|(id, code)| json!({ "id": id, "code": code }));
+    Json(json!({ what: dealt.done.len(), "failed": failed.collect::<Vec<_>>() }))
 }
 
 impl Like {

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State as From;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::paging::{Items, limit};
 use crate::domain::catalogue::Catalogue;
-use crate::domain::id::{AutomationId, DispatchId, EventId};
+use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
+use crate::pipeline::rearm::Verdict;
 use crate::store::db;
 use crate::store::shown::{StoredAttempt, StoredDispatch};
 use crate::web::State;
-use crate::web::caller::{Caller, Read};
+use crate::web::caller::{Caller, EventsWrite, Read};
 use crate::web::error::Problem;
-use crate::web::extract::{Params, PathName};
+use crate::web::extract::{JsonBody, Params, PathName};
 
 /// `GET /v1/dispatches/{id}`
 pub(super) async fn get(
@@ -34,11 +36,17 @@ pub(super) async fn get(
     Ok(Json(shown(&state.live.current(), &dispatch, later)))
 }
 
+const STATES: [&str; 5] = ["pending", "sending", "sent", "dead", "cancelled"];
+/// Dispatches that one call may name.
+const MOST: usize = 1000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     limit: Option<String>,
     after: Option<String>,
+    state: Option<String>,
+    reason: Option<String>,
 }
 
 /// `GET /v1/dispatches`: newest first.
@@ -48,11 +56,18 @@ pub(super) async fn list(
     Params(page): Params<Page>,
 ) -> Result<Json<Items<Value>>, Problem> {
     let limit = limit(page.limit.as_deref())?;
-    let before = page.after.map(|after| after.parse::<DispatchId>()).transpose();
+    if page.state.as_deref().is_some_and(|state| !STATES.contains(&state)) {
+        return Err(Problem::invalid("state", &format!("is none of {}", STATES.join(", "))));
+    }
+    if page.reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
+        return Err(Problem::invalid("reason", "has a NUL character"));
+    }
+    let like = (page.state.as_deref(), page.reason.as_deref());
+    let before = page.after.as_deref().map(|after| after.parse::<DispatchId>()).transpose();
     let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
     let project = caller.project.id.0;
     let mut c = state.store.read().await?;
-    let mut rows = db!(c, dispatches::list(project, before.map(|id| id.0), limit + 1))?;
+    let mut rows = db!(c, dispatches::list(project, like, (before.map(|id| id.0), limit + 1)))?;
     let has_more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next = if has_more { rows.last().map(|row| DispatchId(row.id).to_string()) } else { None };
@@ -67,6 +82,113 @@ pub(super) async fn list(
         shown(&catalogue, &row, later)
     });
     Ok(Json(Items { items: items.collect(), next }))
+}
+
+/// Which dispatches are meant: some by their ids, or all that fit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chosen {
+    ids: Option<Vec<String>>,
+    filter: Option<Like>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Like {
+    reason: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    since: Option<DateTime<Utc>>,
+}
+
+/// `POST /v1/dispatches/retry`: dead ones, as they were planned.
+pub(super) async fn retry(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    JsonBody(chosen): JsonBody<Chosen>,
+) -> Result<Json<Value>, Problem> {
+    act(&state, &caller, chosen, Act::Retry).await
+}
+
+/// `POST /v1/dispatches/cancel`: what is not sent yet. One in hand is only asked for.
+pub(super) async fn cancel(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    JsonBody(chosen): JsonBody<Chosen>,
+) -> Result<Json<Value>, Problem> {
+    act(&state, &caller, chosen, Act::Cancel).await
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Retry,
+    Cancel,
+}
+
+impl Act {
+    /// The state of those that it can be done with, and what it is called.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Retry => ("dead", "retried", "dispatches.retried"),
+            Self::Cancel => ("pending", "cancelled", "dispatches.cancelled"),
+        }
+    }
+}
+
+/// How many it was done with, and with which it was not.
+async fn act(
+    state: &State,
+    caller: &Caller<EventsWrite>,
+    chosen: Chosen,
+    act: Act,
+) -> Result<Json<Value>, Problem> {
+    let project = caller.project.id;
+    let (from, done, action) = act.words();
+    let (ids, mut failed) = wanted(state, project, chosen, from).await?;
+    let verdicts = match act {
+        Act::Retry => state.rearm.retry(project, &ids).await?,
+        Act::Cancel => state.rearm.cancel(project, &ids).await?,
+    };
+    let (good, bad): (Vec<_>, Vec<_>) =
+        verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
+    failed.extend(bad.iter().map(|(id, verdict)| json!({ "id": id, "code": verdict.name() })));
+    let now = state.clock.now();
+    let mut c = state.store.write().await?;
+    let subject = format!("{} dispatches", good.len());
+    db!(c, audit::insert(&caller.audit(now, action, &subject)))?;
+    Ok(Json(json!({ done: good.len(), "failed": failed })))
+}
+
+/// The ids that are meant, and those that are none.
+async fn wanted(
+    state: &State,
+    project: ProjectId,
+    chosen: Chosen,
+    from: &str,
+) -> Result<(Vec<DispatchId>, Vec<Value>), Problem> {
+    match (chosen.ids, chosen.filter) {
+        (Some(texts), None) if texts.len() <= MOST => {
+            let read = |text: &String| text.parse::<DispatchId>().map_err(|_| text.clone());
+            let (good, bad): (Vec<_>, Vec<_>) = texts.iter().map(read).partition(Result::is_ok);
+            let bad = bad.into_iter().filter_map(Result::err);
+            let bad = bad.map(|text| json!({ "id": text, "code": "not-found" })).collect();
+            Ok((good.into_iter().filter_map(Result::ok).collect(), bad))
+        }
+        (Some(_), None) => Err(Problem::invalid("ids", &format!("are more than {MOST}"))),
+        (None, Some(like)) => {
+            let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
+            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
+            {
+                return Err(Problem::invalid(field, "has a NUL character"));
+            }
+            let limit = i64::try_from(MOST).unwrap_or(i64::MAX);
+            let mut c = state.store.read().await?;
+            let words = (from, like.reason.as_deref(), like.kind.as_deref());
+            let ids = db!(c, rearm::like(project.0, words, like.since, (None, limit)))?;
+            Ok((ids.into_iter().map(DispatchId).collect(), Vec::new()))
+        }
+        _ => Err(Problem::invalid("ids", "or `filter` must be there, and not both")),
+    }
 }
 
 #[derive(Serialize)]

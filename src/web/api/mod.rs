@@ -64,6 +64,8 @@ table! {
     post "/v1/dead-letters/replay"      EventsWrite   dead_letters::replay;
     post "/v1/dead-letters/discard"     EventsWrite   dead_letters::discard;
     get  "/v1/dispatches"               Read          dispatches::list;
+    post "/v1/dispatches/retry"         EventsWrite   dispatches::retry;
+    post "/v1/dispatches/cancel"        EventsWrite   dispatches::cancel;
     get  "/v1/dispatches/{id}"          Read          dispatches::get;
     get    "/v1/members"                           Read          members::list;
     post   "/v1/members"                           AccountsWrite members::create;
