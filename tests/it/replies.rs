@@ -1,5 +1,8 @@
 //! Replies to our mails: absences, bounces and people, brought over HTTP as a mail server brings them.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -254,6 +257,26 @@ async fn only_a_message_is_taken() {
     assert_eq!((answer.status, answer.json["code"].as_str()), (415, Some("unsupported-media-type")));
     let answer = world.bring(0, "", "").await;
     assert_eq!((answer.status, answer.json["verdict"].as_str()), (200, Some("human")));
+}
+
+#[tokio::test]
+async fn uploads_that_break_off_hold_up_nobody() {
+    let world = World::start().await;
+    let address = world.nodes[0].base.trim_start_matches("http://").to_owned();
+    let begun = format!(
+        "POST /v1/inbound HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: message/rfc822\r\nContent-Length: 1000\r\n\r\nSubject: x\r\n",
+        world.key.expose()
+    );
+    let uploads: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut upload = TcpStream::connect(&address).unwrap();
+            upload.write_all(begun.as_bytes()).unwrap();
+            upload
+        })
+        .collect();
+    drop(uploads);
+    assert_eq!(world.bring(0, "", "Subject: x\n\nHello").await.status, 200);
 }
 
 /// Dispatches that are answered at once.
