@@ -61,27 +61,29 @@ pub struct App {
     store: Store,
 }
 
+async fn start_engine(
+    (store, clock, keys): (Store, Clock, Arc<Keyring>),
+    public_url: String,
+    sender: Option<SenderSettings>,
+) -> anyhow::Result<Engine> {
+    let settings = engine::Settings { store, clock, keys, public_url, sender };
+    Engine::start(settings).await.context("start the pipeline")
+}
+
 impl App {
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let Settings { store, clock, keys, public_url, surfaces, .. } = settings;
         partitions::ensure(&store, clock.now()).await.context("make the partitions of the coming days")?;
-        let engine = Engine::start(engine::Settings {
-            store: store.clone(),
-            clock: clock.clone(),
-            keys: keys.clone(),
-            public_url: public_url.clone(),
-            sender: settings.sender,
-        })
-        .await
-        .context("start the pipeline")?;
+        let sender = settings.sender;
+        let (url, kept) = (public_url.clone(), (store.clone(), clock.clone(), keys.clone()));
+        let engine = start_engine(kept, url, sender).await?;
         let (stop_taking, takers) = (CancellationToken::new(), TaskTracker::new());
         let takes_messages = settings.broker.is_some() && engine.sender.is_some();
         let readiness = Readiness::expecting(&parts(&engine, takes_messages), clock.now());
         let (stop_upkeep, upkeep) = (CancellationToken::new(), TaskTracker::new());
         let broker = settings.broker.map(|options| Broker::new(options, &clock, &keys));
-        let dead_messages = broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep));
-        let dead_messages = dead_messages.unwrap_or_default();
-
+        let dead_messages =
+            broker.as_ref().map(|broker| broker.dead_messages(&upkeep, &stop_upkeep)).unwrap_or_default();
         let asyncapi = Arc::new(broker::describe());
         let state = |surface| web::State {
             store: store.clone(),
@@ -100,6 +102,7 @@ impl App {
             dead_messages: dead_messages.clone(),
             asyncapi: asyncapi.clone(),
             rearm: engine.rearm.clone(),
+            tasks: takers.clone(),
         };
         let addresses = open(surfaces, state, &takers, &stop_taking)?;
 
@@ -107,9 +110,7 @@ impl App {
         let worker = broker.as_ref().filter(|_| takes_messages).map(|broker| broker.worker(&engine));
         let publisher = broker.map(|broker| broker.publisher);
         let health = worker.as_ref().map(broker::Worker::health);
-        if let Some(worker) = worker {
-            takers.spawn(worker.run(may_take, stop_taking.clone()));
-        }
+        worker.map(|worker| takers.spawn(worker.run(may_take, stop_taking.clone())));
         let chores = Upkeep {
             store: store.clone(),
             clock,

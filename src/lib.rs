@@ -47,13 +47,14 @@
 //!
 //! # Map
 //! Who may know whom is one direction, checked by `tests/architecture.rs`:
-//! `domain ← store, mail ← pipeline ← broker, web ← app ← cli ← main`.
+//! `domain ← store, mail, inbound ← pipeline ← broker, web ← app ← cli ← main`.
 //!
 //! | part | holds |
 //! |---|---|
 //! | [`domain`] | values and pure rules, no I/O |
 //! | [`store`] | all SQL, one text compiled for PostgreSQL and for SQLite |
-//! | [`mail`] | compiled e-mails, MIME, the SMTP client, the circuit |
+//! | [`mail`] | compiled e-mails, stored texts, MIME, the SMTP client, the circuit |
+//! | [`inbound`] | what a reply is: absence, person, bounce, other automatic mail |
 //! | [`pipeline`] | the steps above, the flows of the API, the engine that runs them |
 //! | [`broker`] | everything AMQP |
 //! | [`web`] | the API, hosted pages, the mailbox, readiness and metrics |

@@ -1,4 +1,4 @@
-//! What is said over the broker as an AsyncAPI 3 document, made from the names and types that the code itself uses:
+//! What is said over the broker as an `AsyncAPI` 3 document, made from the names and types that the code itself uses:
 //! exchanges, queues, headers, event types. Must not know how it is served.
 
 use serde_json::{Map, Value, json};

@@ -176,12 +176,11 @@ async fn look_at(
     let public_url = context.config.public_url.as_ref().map_or("", |url| url.as_str());
     let (allow, public_url) = (context.config.smtp_allow.clone(), public_url.to_owned());
     let reach = Reach { keys: keys.clone(), allow, tls, public_url };
-    match reach.server(integration, smtp, Limits::default()) {
-        Some(server) => converse(name, &server).await,
-        None => {
-            let said = "its password cannot be opened with SIGNALPOST_SECRET_KEY".to_owned();
-            Finding::new("integration", name, Err(said))
-        }
+    if let Some(server) = reach.server(integration, smtp, Limits::default()) {
+        converse(name, &server).await
+    } else {
+        let said = "its password cannot be opened with SIGNALPOST_SECRET_KEY".to_owned();
+        Finding::new("integration", name, Err(said))
     }
 }
 

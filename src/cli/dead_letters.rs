@@ -223,10 +223,9 @@ impl Desk {
         let broker =
             broker_options(&context.config)?.map(|options| Broker::new(options, &context.clock, &keys));
         let messages = broker.as_ref().map(|broker| broker.dead_messages(&tasks, &stop)).unwrap_or_default();
-        let live = Live::load(store.clone()).await?;
-        let desk =
-            rearm::Desk { store: store.clone(), live, keys: Arc::new(keys), clock: context.clock.clone() };
-        let rearm = Rearm::new(desk, None);
+        let catalogue = Live::load(store.clone()).await?;
+        let (keys, clock) = (Arc::new(keys), context.clock.clone());
+        let rearm = Rearm::new(rearm::Desk { store: store.clone(), live: catalogue, keys, clock }, None);
         Ok((Self { store, messages, rearm, projects, tasks, stop, broker }, filter))
     }
 

@@ -85,7 +85,7 @@ fn told(explained: &Explained) -> io::Result<()> {
         output::line(&format!("mail to {} by \"{}\" ({})", mail.to, mail.automation, mail.template))?;
         match (&mail.subject, &mail.text, &mail.problem) {
             (Some(subject), Some(text), _) => {
-                output::line(&format!("Subject: {subject}\n\n{}", text.trim_end()))?
+                output::line(&format!("Subject: {subject}\n\n{}", text.trim_end()))?;
             }
             (.., problem) => output::line(&format!("no mail: {}", problem.as_deref().unwrap_or_default()))?,
         }

@@ -231,7 +231,7 @@ impl Fields<'_> {
         for field in ["count", "limit"] {
             match self.0.get(field) {
                 None | Some(Value::Null) => {}
-                Some(number) if number.as_u64().is_some_and(|number| number <= u64::from(u32::MAX)) => {}
+                Some(number) if number.as_u64().is_some_and(|number| u32::try_from(number).is_ok()) => {}
                 Some(_) => return Err(Refusal::invalid(field, "is not a number from 0 to 4294967295")),
             }
         }

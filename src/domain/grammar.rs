@@ -61,7 +61,9 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     pub(super) fn statements(&mut self, all: &[Stmt<'a>], depth: usize) {
-        all.iter().for_each(|one| self.statement(one, depth + 1));
+        for one in all {
+            self.statement(one, depth + 1);
+        }
     }
 
     fn statement(&mut self, statement: &Stmt<'a>, depth: usize) {

@@ -62,11 +62,9 @@ fn plain(c: char) -> Plain {
         '\u{300}'..='\u{36f}'
         | '\u{200b}'..='\u{200f}'
         | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}' => {
-            return Plain::Nothing;
-        }
+        | '\u{2060}'..='\u{2069}'
         // Soft hyphen, byte order mark, points of Hebrew, marks and the lengthener of Arabic.
-        '\u{ad}' | '\u{feff}' | '\u{591}'..='\u{5c7}' | '\u{640}' | '\u{64b}'..='\u{65f}' => {
+        | '\u{ad}' | '\u{feff}' | '\u{591}'..='\u{5c7}' | '\u{640}' | '\u{64b}'..='\u{65f}' => {
             return Plain::Nothing;
         }
         'ß' => return Plain::Text("ss"),
@@ -105,12 +103,11 @@ fn plain(c: char) -> Plain {
         '‘' | '’' | '‚' | '`' | '´' | 'ʼ' => '\'',
         '“' | '”' | '„' | '«' | '»' | '״' => '"',
         '‐'..='―' | '−' => '-',
-        '…' => '.',
+        '…' | '。' => '.',
         '：' => ':',
         '？' => '?',
         '！' => '!',
         '，' | '、' => ',',
-        '。' => '.',
         other => other,
     };
     Plain::Letter(letter)

@@ -75,7 +75,7 @@ fn split(field: &[u8]) -> Option<(String, &[u8])> {
     let colon = field.iter().position(|octet| *octet == b':')?;
     let (name, value) = field.split_at(colon);
     let name = name.trim_ascii_end();
-    let is_name = !name.is_empty() && name.iter().all(|octet| octet.is_ascii_graphic());
+    let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
     is_name.then(|| (String::from_utf8_lossy(name).to_ascii_lowercase(), &value[1..]))
 }
 

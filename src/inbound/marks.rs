@@ -42,7 +42,7 @@ pub(super) fn automatic_marks(letter: &Letter<'_>, subject: &Subject) -> Vec<Mar
     match submitted.trim() {
         "" | "no" => {}
         value if value.starts_with("auto-replied") => {
-            marks.push((3, "header Auto-Submitted: auto-replied".to_owned()))
+            marks.push((3, "header Auto-Submitted: auto-replied".to_owned()));
         }
         value if value.starts_with("no") => {}
         value => marks.push((2, format!("header Auto-Submitted: {}", short(value)))),
@@ -89,39 +89,41 @@ pub(super) fn automatic_marks(letter: &Letter<'_>, subject: &Subject) -> Vec<Mar
     marks
 }
 
+/// Headers of trackers, help desks and senders of newsletters begin so.
+const TRACKERS: [&str; 26] = [
+    "x-bugzilla-",
+    "x-jira-",
+    "x-github-",
+    "x-gitlab-",
+    "x-redmine-",
+    "x-mantis",
+    "rt-ticket",
+    "x-rt-",
+    "x-zendesk",
+    "x-otrs-",
+    "x-freshdesk",
+    "x-fd-",
+    "x-helpdesk",
+    "x-hubspot",
+    "x-debian-pr-message",
+    "x-launchpad-",
+    "x-trac-",
+    "x-zammad",
+    "x-phabricator-",
+    "x-gerrit-",
+    "x-ticket",
+    "x-osticket",
+    "x-campaign",
+    "x-mailgun-sid",
+    "x-mc-user",
+    "feedback-id",
+];
+
 /// Marks of mail that a program sends of itself: newsletters, trackers, notices.
 pub(super) fn bulk_marks(letter: &Letter<'_>, subject: &Subject) -> Vec<Mark> {
     let headers = &letter.headers;
     let mut marks = Vec::new();
-    let trackers = [
-        "x-bugzilla-",
-        "x-jira-",
-        "x-github-",
-        "x-gitlab-",
-        "x-redmine-",
-        "x-mantis",
-        "rt-ticket",
-        "x-rt-",
-        "x-zendesk",
-        "x-otrs-",
-        "x-freshdesk",
-        "x-fd-",
-        "x-helpdesk",
-        "x-hubspot",
-        "x-debian-pr-message",
-        "x-launchpad-",
-        "x-trac-",
-        "x-zammad",
-        "x-phabricator-",
-        "x-gerrit-",
-        "x-ticket",
-        "x-osticket",
-        "x-campaign",
-        "x-mailgun-sid",
-        "x-mc-user",
-        "feedback-id",
-    ];
-    if let Some(name) = headers.any(|name| trackers.iter().any(|tracker| name.starts_with(tracker))) {
+    if let Some(name) = headers.any(|name| TRACKERS.iter().any(|tracker| name.starts_with(tracker))) {
         marks.push((-5, format!("header {name}")));
     }
     if let Some(from) = headers.first("from") {

@@ -170,7 +170,7 @@ impl Reader {
             kind if kind.starts_with("multipart/") => self.multipart(content, body, depth),
             kind if kind.starts_with("message/") || kind.contains("rfc822") => self.returned(content, body),
             kind if kind.starts_with("text/") && !content.attachment => {
-                add(&mut self.plain, &content.text(body))
+                add(&mut self.plain, &content.text(body));
             }
             _ => {}
         }

@@ -49,7 +49,7 @@ mod tests {
         let (pace, rate) = (Pace::default(), "1/s".parse().unwrap());
         let start = Instant::now();
         pace.take(rate, start);
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert_eq!(pace.take(rate, later), later);
         assert_eq!(pace.take(rate, later), later + Duration::from_secs(1));
     }

@@ -96,6 +96,7 @@ struct MemberPart<'a> {
     is_admin: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
 fn is_plain(brand: &&Brand) -> bool {
     **brand == Brand::default()
 }

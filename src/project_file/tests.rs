@@ -497,7 +497,7 @@ async fn a_notice_carries_neither_token_nor_link() {
     assert_eq!(places, ["automations[0].token", "automations[0].link"]);
 }
 
-const MORE: &str = r##"
+const MORE: &str = r#"
 [[integrations]]
 name = "second"
 kind = "capture"
@@ -516,7 +516,7 @@ schema = '{"enum": [null, 1]}'
 
 [[members]]
 email = "nobody@example.com"
-"##;
+"#;
 
 impl Place {
     async fn prune(&self, text: &str) -> Vec<String> {

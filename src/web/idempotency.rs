@@ -89,7 +89,7 @@ pub(super) async fn once(From(once): From<Once>, request: Request, next: Next) -
     let is_natural = parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str() == "/v1/events");
     let state = once.state.clone();
     // To its end, even if the client goes away: or nobody would write down what became of it.
-    let done = tokio::spawn(async move {
+    let done = once.state.tasks.spawn(async move {
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         call.settle(&state, response, is_natural).await
     });

@@ -33,6 +33,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
@@ -76,6 +77,8 @@ pub struct State {
     pub surface: Surface,
     /// Starts empty.
     pub known_keys: KnownKeys,
+    /// What a request started and does not wait for: a stop does.
+    pub tasks: TaskTracker,
     pub rearm: Rearm,
     /// What `/asyncapi.json` answers.
     pub asyncapi: Arc<Value>,

@@ -157,7 +157,9 @@ fn responses(route: &Route, told: &Value) -> Value {
     let own = told["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
     codes.extend(own.map(|code| (code, status_of(code))));
     let mut by_status: std::collections::BTreeMap<u16, Vec<&str>> = std::collections::BTreeMap::new();
-    codes.into_iter().for_each(|(code, status)| by_status.entry(status).or_default().push(code));
+    for (code, status) in codes {
+        by_status.entry(status).or_default().push(code);
+    }
     for (status, codes) in by_status {
         let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
         let codes = format!("Problem: `{}`", codes.join("`, `"));

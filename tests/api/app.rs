@@ -110,6 +110,7 @@ impl App {
             dead_messages: DeadMessages::default(),
             asyncapi: Arc::new(signalpost::broker::describe()),
             rearm,
+            tasks: tokio_util::task::TaskTracker::new(),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

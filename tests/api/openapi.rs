@@ -35,7 +35,7 @@ fn every_route_is_described_with_its_scope_and_what_it_takes_and_answers() {
     }
     let text = document.to_string();
     for part in text.split("#/components/schemas/").skip(1) {
-        let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+        let name: String = part.chars().take_while(char::is_ascii_alphanumeric).collect();
         assert!(schemas.contains_key(&name), "{name}");
     }
     let ids: BTreeSet<String> =

@@ -266,11 +266,11 @@ async fn an_address_that_is_taken_is_refused_when_asked_for_and_again_when_confi
     for name in ["ada", "bob"] {
         world.new_member(name).await;
     }
-    let taken = world.post("/v1/members/ada/email", json!({ "new_email": "BOB@example.com" })).await;
-    assert_eq!(refused(&taken), (409, "email-in-use", "new_email"));
+    let answer = world.post("/v1/members/ada/email", json!({ "new_email": "BOB@example.com" })).await;
+    assert_eq!(refused(&answer), (409, "email-in-use", "new_email"));
     let token = world.asked_to_move("ada", "free@example.com").await;
-    let moved = json!({ "new_email": "free@example.com", "by": "admin" });
-    assert_eq!(world.post("/v1/members/bob/email", moved).await.status, 202);
+    let wish = json!({ "new_email": "free@example.com", "by": "admin" });
+    assert_eq!(world.post("/v1/members/bob/email", wish).await.status, 202);
     assert_eq!(world.confirm(&token).await.said(), (409, "email-in-use"));
     assert_eq!(world.shown("ada").await["email"], "ada@example.com");
     let back = json!({ "new_email": "bob@example.com", "by": "admin" });

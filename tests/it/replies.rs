@@ -305,8 +305,7 @@ async fn a_thousand_absences_at_once_are_one_warning_and_one_change() {
     let changes =
         world.number("select count(*) from dispatches where template = 'out-of-office-change'").await;
     assert_eq!((warnings, changes), (1, 1));
-    let warned =
-        world.number("select count(*) from events where type = 'account.out-of-office-warned'").await;
-    let changed = world.number("select count(*) from events where type = 'account.on-vacation'").await;
-    assert_eq!((warned, changed), (1, 1));
+    let told = world.number("select count(*) from events where type = 'account.out-of-office-warned'").await;
+    let switched = world.number("select count(*) from events where type = 'account.on-vacation'").await;
+    assert_eq!((told, switched), (1, 1));
 }

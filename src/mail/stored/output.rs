@@ -1,6 +1,8 @@
 //! The parts of a stored body made into the HTML and the text of a mail. Everything is written from what was read:
 //! nothing of the body is passed through. Must not know how the body was written.
 
+use std::fmt::Write as _;
+
 use super::html::is_empty_element;
 use super::markup::{Fault, Part};
 use super::text::Text;
@@ -82,7 +84,7 @@ impl Writer<'_> {
                 "alt" | "title" => shown(attribute, value)?,
                 _ => literal(attribute, value)?,
             };
-            written.push_str(&format!(" {attribute}=\"{}\"", escaped(&value)));
+            write!(written, " {attribute}=\"{}\"", escaped(&value)).ok();
         }
         if !attributes.iter().any(|(attribute, _)| attribute == "style") {
             written.push_str(&style(name));
@@ -90,7 +92,7 @@ impl Writer<'_> {
         if name == "a" {
             written.push_str(" target=\"_blank\" rel=\"noopener noreferrer\"");
         }
-        self.html.push_str(&format!("<{name}{written}>"));
+        write!(self.html, "<{name}{written}>").ok();
         match name {
             "a" => self.links.push((href, self.text.len())),
             "pre" => self.pre += 1,
@@ -102,7 +104,7 @@ impl Writer<'_> {
     }
 
     fn close(&mut self, name: &str) {
-        self.html.push_str(&format!("</{name}>"));
+        write!(self.html, "</{name}>").ok();
         match name {
             "a" => {
                 if let Some((href, start)) = self.links.pop() {
@@ -183,9 +185,11 @@ impl Writer<'_> {
 
     fn anchor(&mut self, url: &str) {
         let (style, shown) = (style("a"), escaped(url));
-        self.html.push_str(&format!(
+        write!(
+            self.html,
             "<a href=\"{shown}\"{style} target=\"_blank\" rel=\"noopener noreferrer\">{shown}</a>"
-        ));
+        )
+        .ok();
         self.text.say(url, false);
     }
 
@@ -223,9 +227,8 @@ fn literal(attribute: &str, value: &str) -> Result<String, (String, String)> {
 
 fn style(name: &str) -> String {
     let (class, style) = match name {
-        "p" | "blockquote" => ("ink", PARAGRAPH),
+        "p" | "blockquote" | "ul" | "ol" => ("ink", PARAGRAPH),
         "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => ("ink", HEADING),
-        "ul" | "ol" => ("ink", PARAGRAPH),
         "li" | "td" | "th" | "div" => ("ink", INK),
         "pre" => ("ink", CODE),
         "a" => ("link", LINK),

@@ -1,5 +1,7 @@
 //! The text part of a stored e-mail, written beside its HTML. Must not know the grammar of the body.
 
+use std::fmt::Write as _;
+
 use super::value::plain;
 use crate::mail::wording;
 
@@ -79,12 +81,14 @@ impl Text {
             "td" | "th" => self.say(" ", false),
             "img" => {
                 let alt = attributes.iter().find(|(attribute, _)| attribute == "alt");
-                alt.into_iter().for_each(|(_, alt)| self.say(&plain(alt), false));
+                if let Some((_, alt)) = alt {
+                    self.say(&plain(alt), false);
+                }
             }
             "li" => match self.lists.last_mut() {
                 Some(Some(number)) => {
                     *number += 1;
-                    self.out.push_str(&format!("{number}. "));
+                    write!(self.out, "{number}. ").ok();
                 }
                 _ => self.out.push_str("- "),
             },
@@ -108,7 +112,7 @@ impl Text {
         if said.is_empty() {
             self.out.push_str(target);
         } else if said != target && !href.is_empty() {
-            self.out.push_str(&format!(": {target}"));
+            write!(self.out, ": {target}").ok();
             self.out.push('\n');
         }
     }

@@ -117,12 +117,11 @@ impl Flows {
         drop(c);
         let hash = stored.clone();
         let verified = self.hashing(move || Ok(password::verify(&password, hash.as_deref()))).await?;
-        match stored.filter(|_| verified) {
-            Some(stored) => Ok(stored),
-            None => {
-                self.guesses.failed(key, self.clock.now());
-                Err(FlowError::WrongPassword)
-            }
+        if let Some(stored) = stored.filter(|_| verified) {
+            Ok(stored)
+        } else {
+            self.guesses.failed(key, self.clock.now());
+            Err(FlowError::WrongPassword)
         }
     }
 

@@ -15,6 +15,7 @@ use crate::web::error::Problem;
 /// All of an automation: what is left out has its default.
 #[derive(Deserialize, Clone, Default)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::option_option, reason = "not said, none, and given are three things")]
 pub(super) struct Body {
     pub(super) name: Option<String>,
     pub(super) event: Option<String>,
@@ -22,7 +23,8 @@ pub(super) struct Body {
     pub(super) integration: Option<String>,
     pub(super) template: Option<String>,
     pub(super) subject: Option<String>,
-    pub(super) body: Option<String>,
+    #[serde(rename = "body")]
+    pub(super) html_or_markdown: Option<String>,
     pub(super) texts: Option<Vec<Text>>,
     pub(super) condition: Option<String>,
     pub(super) link: Option<String>,
@@ -52,6 +54,7 @@ pub(super) struct TokenBody {
     lifetime: Option<String>,
 }
 
+#[expect(clippy::option_option, reason = "not said, none, and given are three things")]
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(reader).map(Some)
 }
@@ -89,7 +92,7 @@ impl Body {
             event: self.event,
             template: self.template,
             subject: self.subject,
-            body: self.body,
+            body: self.html_or_markdown,
             texts: self.texts,
             condition: self.condition,
             link: self.link,
@@ -142,7 +145,7 @@ pub(super) fn shown(automation: &Automation, integrations: &[Integration]) -> Va
         "name": automation.name,
         "event": automation.event_type,
         "integration": integration,
-        "condition": automation.condition.as_ref().map(|condition| condition.source()),
+        "condition": automation.condition.as_ref().map(crate::domain::condition::Condition::source),
         "link": automation.link,
         "token": automation.token.map(token),
         "max_age": duration::text(automation.max_age),

@@ -157,11 +157,9 @@ async fn write(
     (action, old, new): (&str, Option<&Automation>, &Automation),
 ) -> Result<i32, Problem> {
     let (project, now) = (caller.project.id, state.clock.now());
-    let version =
-        db!(tx, automations::put(project, new, now)).map_err(|error| match error.is_unique_violation() {
-            true => Problem::name_in_use("automation"),
-            false => error.into(),
-        })?;
+    let version = db!(tx, automations::put(project, new, now)).map_err(|error| {
+        if error.is_unique_violation() { Problem::name_in_use("automation") } else { error.into() }
+    })?;
     let fields = old.map(|old| changed(old, new)).unwrap_or_default();
     let entry = caller.audit(now, &format!("automation.{action}"), &subject(new, &fields));
     db!(tx, audit::insert(&entry))?;

@@ -63,7 +63,7 @@ pub(super) async fn list(
         return Err(Problem::invalid("reason", "has a NUL character"));
     }
     let like = (page.state.as_deref(), page.reason.as_deref());
-    let before = page.after.as_deref().map(|after| after.parse::<DispatchId>()).transpose();
+    let before = page.after.as_deref().map(str::parse::<DispatchId>).transpose();
     let before = before.map_err(|_| Problem::invalid("after", "is not the `next` of a page"))?;
     let project = caller.project.id.0;
     let mut c = state.store.read().await?;
@@ -177,7 +177,8 @@ async fn wanted(
         (Some(_), None) => Err(Problem::invalid("ids", &format!("are more than {MOST}"))),
         (None, Some(like)) => {
             let texts = [("filter.reason", &like.reason), ("filter.type", &like.kind)];
-            for (field, _) in texts.iter().filter(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
+            if let Some((field, _)) =
+                texts.iter().find(|(_, text)| text.as_ref().is_some_and(|t| t.contains('\0')))
             {
                 return Err(Problem::invalid(field, "has a NUL character"));
             }

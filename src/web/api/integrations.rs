@@ -193,9 +193,8 @@ impl Body {
 }
 
 async fn write(tx: &mut Tx, integration: &Integration) -> Result<(), Problem> {
-    db!(tx, integrations::put(integration)).map_err(|error| match error.is_unique_violation() {
-        true => Problem::name_in_use("integration"),
-        false => error.into(),
+    db!(tx, integrations::put(integration)).map_err(|error| {
+        if error.is_unique_violation() { Problem::name_in_use("integration") } else { error.into() }
     })
 }
 

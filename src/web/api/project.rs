@@ -58,6 +58,7 @@ struct Throttle {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::option_option, reason = "not said, taken away, and given are three things")]
 struct Brand {
     #[serde(deserialize_with = "given")]
     color: Option<Option<String>>,

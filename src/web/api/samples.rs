@@ -147,7 +147,7 @@ pub(super) async fn templates(_: Caller<Read>) -> Json<Value> {
         let of: Vec<_> = BUILT_IN.iter().filter(|one| one.template == *name).collect();
         let purpose = of.first().and_then(|one| one.purpose);
         let events: Vec<&str> = of.iter().map(|one| one.event_type).collect();
-        json!({ "name": name, "events": events, "token": purpose.map(|purpose| purpose.name()),
+        json!({ "name": name, "events": events, "token": purpose.map(crate::domain::token::Purpose::name),
                 "placeholders": placeholders(&events, purpose.is_some()) })
     });
     Json(json!({ "items": shown.collect::<Vec<_>>(), "next": null }))

@@ -49,7 +49,7 @@ pub(super) async fn ask(From(state): From<Arc<State>>, posted: Posted) -> Result
         }
     };
     let (asked_of, project, client) = (state.clone(), posted.project.clone(), posted.client);
-    tokio::spawn(async move {
+    state.tasks.spawn(async move {
         if let Err(problem) = mail(&asked_of, &project, &name, client).await {
             tracing::warn!(
                 code = problem.code(),
