@@ -268,6 +268,19 @@ fn explain_tells_every_automation_and_the_mail_and_stores_nothing() {
     let json = place.run(&["explain", "e.json", "--json", "--project", "acme"]);
     let told: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
     assert_eq!((&told["outcome"], told["mails"].as_array().unwrap().len()), (&"dispatched".into(), 1));
+    let registered = "[[event_types]]\ntype = 'billing.card'\nschema = '{\"required\": [\"last4\"]}'\n\
+                      [[automations]]\nname = 'Card'\nevent = 'billing.card'\nintegration = 'main'\n\
+                      subject = 'Card'\nbody = 'It ends in {{ event.last4 }}.'\n";
+    place.write("acme.toml", &format!("{ACME}{own}{registered}"));
+    let done = place.command(&["apply", "acme.toml"]).env("SMTP_PASSWORD", "hunter2").output().unwrap();
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    place.write("e.json", r#"{"type":"billing.card","data":{"member":"elon","last4":"4242"}}"#);
+    let card = place.run(&["explain", "e.json"]);
+    assert!(out(&card).contains("\n\nIt ends in 4242."), "{}{}", out(&card), err(&card));
+    place.write("e.json", r#"{"type":"billing.card","data":{"member":"elon"}}"#);
+    let card = place.run(&["explain", "e.json"]);
+    assert_eq!(code(&card), 1);
+    assert!(err(&card).contains("refused as invalid"), "{}", err(&card));
     place.write("e.json", r#"{"type":"account.password-reset-requested","data":{"member":"nobody"}}"#);
     let unknown = place.run(&["explain", "e.json"]);
     assert_eq!(code(&unknown), 1);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::change::Change;
 use super::condition::Condition;
+use super::event::Refusal;
 use super::event_type::EventType;
 use super::id::{AutomationId, IntegrationId, ProjectId};
 pub use super::settings::{Brand, Rate, Settings};
@@ -50,6 +52,17 @@ pub struct Project {
 }
 
 impl Project {
+    /// The change that an event of the project makes; the data of a registered type fit its schema.
+    pub fn change(&self, kind: &str, data: &serde_json::Value) -> Result<Change, Refusal> {
+        match self.event_types.get(kind) {
+            Some(registered) => {
+                registered.check(data)?;
+                Change::read_registered(data)
+            }
+            None => Change::read(kind, data),
+        }
+    }
+
     /// Where anything that carries a token may go; the public URL's host if the project names none.
     pub fn link_hosts(&self, public_url: &str) -> Vec<String> {
         if !self.settings.link_hosts.is_empty() {

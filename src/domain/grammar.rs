@@ -87,7 +87,7 @@ impl<'a, 's> Walk<'a, 's> {
             Stmt::ForLoop(each) => {
                 let at = each.span().start_offset as usize;
                 self.nested(at, depth);
-                self.expression(&each.iter, depth);
+                self.parts([&each.iter], depth);
                 let Expr::Var(name) = &each.target else {
                     return self.wrong(at, "a loop has one name: `{% for one in event.list %}`");
                 };

@@ -189,8 +189,7 @@ pub fn prepared(
     project: &Arc<Project>,
     incoming: crate::domain::event::Incoming,
 ) -> Result<Prepared, ExplainError> {
-    let change = crate::domain::change::Change::read(&incoming.kind, &incoming.data);
-    let change = change.map_err(ExplainError::Refused)?;
+    let change = project.change(&incoming.kind, &incoming.data).map_err(ExplainError::Refused)?;
     Ok(Prepared {
         since: incoming.time,
         client: None,

@@ -22,7 +22,6 @@ use super::rearm::Rearm;
 use super::refuse::{Pause, Refused};
 use super::{Payload, Submission};
 use crate::domain::catalogue::Catalogue;
-use crate::domain::change::Change;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, MAX_AHEAD, Planned, Reason, Refusal};
 use crate::domain::id::{EventId, ProjectId};
@@ -164,13 +163,7 @@ impl Planner {
             if incoming.time > now + MAX_AHEAD {
                 return Err(Refusal::invalid("time", "is more than 5 minutes ahead"));
             }
-            let change = match project.event_types.get(&incoming.kind) {
-                Some(registered) => {
-                    registered.check(&incoming.data)?;
-                    Change::read_registered(&incoming.data)?
-                }
-                None => Change::read(&incoming.kind, &incoming.data)?,
-            };
+            let change = project.change(&incoming.kind, &incoming.data)?;
             Ok((project, change))
         };
         match read(&incoming) {

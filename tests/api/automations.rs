@@ -192,6 +192,29 @@ async fn an_event_is_explained_with_every_automation_and_its_mail() {
 }
 
 #[tokio::test]
+async fn an_event_of_a_registered_type_is_explained_once_it_fits_its_schema() {
+    let app = App::start().await;
+    let key = app.all_keys().await;
+    let kind = "billing.card-expiring";
+    let schema = json!({"schema": {"type": "object", "required": ["member", "last4"]}});
+    let path = format!("/v1/event-types/{kind}");
+    assert_eq!(app.call(&key, ("put", &path), &[], Some(&schema)).await.status, 201);
+    let body = json!({"name": "Card", "event": kind, "integration": "main", "subject": "Your card",
+                      "body": "It ends in {{ event.last4 }}."});
+    let made = app.post(&key, PATH, &body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let event = json!({"type": kind, "data": {"member": "elon", "last4": "4242"}});
+    let told = app.post(&key, "/v1/explain", &event).await;
+    assert_eq!((told.status, &told.json["outcome"]), (200, &json!("dispatched")), "{}", told.text);
+    assert!(told.json["mails"][0]["text"].as_str().unwrap().starts_with("It ends in 4242."), "{}", told.text);
+    let other = json!({"type": kind, "data": {"member": "elon"}});
+    let refused = app.post(&key, "/v1/explain", &other).await;
+    assert_eq!(refused.is_problem(400, "invalid")["field"], "data", "{}", refused.text);
+    let unknown = json!({"type": "billing.other", "data": {"member": "elon"}});
+    app.post(&key, "/v1/explain", &unknown).await.is_problem(422, "unknown-type");
+}
+
+#[tokio::test]
 async fn the_built_in_e_mails_are_listed_with_their_placeholders() {
     let app = App::start().await;
     let key = app.all_keys().await;

@@ -171,3 +171,61 @@ async fn answers_are_as_they_are_described() {
     let served = Answer::of(app.request("get", "/openapi.json").send().await.unwrap()).await;
     assert_eq!((served.status, served.json), (200, document));
 }
+
+/// Whether a body is one that the description has.
+fn is_described(document: &Value, route: (&str, &str), body: &Value) -> bool {
+    let content = &document["paths"][route.1][route.0]["requestBody"]["content"];
+    let schema = &content["application/json"]["schema"];
+    assert!(schema.is_object(), "{route:?} takes no body");
+    let whole = json!({ "allOf": [schema], "components": document["components"] });
+    jsonschema::validator_for(&whole).unwrap().is_valid(body)
+}
+
+#[tokio::test]
+async fn automations_take_and_answer_what_is_described() {
+    let (app, document) = (App::start().await, document().unwrap());
+    let key = app.all_keys().await;
+    let kind = "account.password-reset-requested";
+    let own =
+        json!({"name": "Own", "event": kind, "integration": "main", "subject": "Hi", "body": "{{ link }}"});
+    let made = app.post(&key, "/v1/automations", &own).await;
+    fits(&document, ("post", "/v1/automations"), &made);
+    let path = made.header("location").to_owned();
+    let of = |rest: &str| (format!("/v1/automations/{{id}}{rest}"), format!("{path}{rest}"));
+    for (route, path) in [of(""), of("/versions")] {
+        fits(&document, ("get", &route), &app.get(&key, &path).await);
+    }
+    let texts = json!([{"subject": "Hi", "body": "{{ token }}"}, {"locale": "de", "subject": "Hi", "body": "{{ token }}"}]);
+    let about = json!({"data": {"reason": "admin"}, "member": {"first_name": "Ada"}, "locale": "de"});
+    let with = |more: &Value, about: &Value| {
+        let mut body = about.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let preview = "/v1/automations/preview".to_owned();
+    let explain = "/v1/explain".to_owned();
+    let event = json!({"type": kind, "data": {"member": "elon"}});
+    let steps = [
+        (of("").0, path.clone(), own.clone(), 200),
+        (of("").0, path.clone(), with(&json!({"template": "reset-password-confirm"}), &own), 400),
+        (of("").0, path.clone(), with(&json!({"color": "red"}), &own), 400),
+        (preview.clone(), preview.clone(), with(&own, &about), 200),
+        (preview.clone(), preview.clone(), json!({"event": kind, "texts": texts, "member": "elon"}), 200),
+        (preview.clone(), preview.clone(), json!({"event": kind, "texts": texts, "member": "nobody"}), 404),
+        (preview.clone(), preview.clone(), with(&own, &json!({"member": {"age": 1}})), 400),
+        (of("/test").0, of("/test").1, with(&json!({"to": "ops@acme.example"}), &about), 200),
+        (of("/test").0, of("/test").1, about.clone(), 400),
+        (explain.clone(), explain.clone(), event, 200),
+        (explain.clone(), explain.clone(), json!({"type": "a.b", "data": {"member": "elon"}}), 422),
+    ];
+    for (route, path, body, status) in steps {
+        let method = if route.ends_with("{id}") { "put" } else { "post" };
+        let answer = call(&app, &key, (method, &route), &path, Some(body.clone())).await;
+        assert_eq!(answer.status, status, "{route}: {}", answer.text);
+        fits(&document, (method, &route), &answer);
+        // What is refused for its shape alone is not described either.
+        let is_shape = body.get("template").is_none();
+        let is_bad = status == 400 && is_shape;
+        assert_eq!(is_described(&document, (method, &route), &body), !is_bad, "{route}: {body}");
+    }
+}

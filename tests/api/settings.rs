@@ -71,6 +71,22 @@ async fn a_host_that_a_stored_link_goes_to_stays_a_link_host() {
 }
 
 #[tokio::test]
+async fn a_host_that_a_stored_text_leads_to_stays_a_link_host() {
+    let app = App::start().await;
+    let key = app.all_keys().await;
+    patch(&app, &key, &json!({"link_hosts": ["app.acme.example", "old.acme.example"]})).await;
+    let own = json!({"name": "Own", "event": "account.password-reset-requested", "integration": "main",
+                     "subject": "Reset", "body": "Go to https://old.acme.example/r?t={{ token }}."});
+    assert_eq!(app.post(&key, "/v1/automations", &own).await.status, 201);
+    let answer = patch(&app, &key, &json!({"link_hosts": ["app.acme.example"]})).await;
+    let problem = answer.is_problem(400, "invalid");
+    assert_eq!(problem["field"], "link_hosts");
+    assert!(problem["detail"].as_str().unwrap().contains("the stored body of \"Own\""), "{problem}");
+    let both = json!({"link_hosts": ["new.acme.example", "old.acme.example"]});
+    assert_eq!(patch(&app, &key, &both).await.status, 200);
+}
+
+#[tokio::test]
 async fn an_event_type_is_registered_read_and_changed_by_version() {
     let app = App::start().await;
     let key = app.all_keys().await;

@@ -157,7 +157,8 @@ impl Reader<'_> {
         self.at += usize::from(is_closing);
         let name = self.word().to_ascii_lowercase();
         if name == "head" && !is_closing {
-            let end = self.rest().to_ascii_lowercase().find("</head>");
+            let mut ends = self.rest().as_bytes().windows(7);
+            let end = ends.position(|end| end.eq_ignore_ascii_case(b"</head>"));
             self.at += end.ok_or((at, "`<head>` is not closed".to_owned()))? + 7;
             return Ok(());
         }
@@ -347,6 +348,7 @@ mod tests {
         ] {
             assert_eq!(read(body).unwrap_err().0, at, "{body}");
         }
+        assert_eq!(read("<HEAD>é<title>x</title></Head>x").unwrap().len(), 1);
         assert_eq!(
             read("<html><head><title>x</title></head><body><p>x &amp; y</p></body></html>").unwrap().len(),
             3

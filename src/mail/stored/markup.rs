@@ -4,6 +4,8 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
+use crate::domain::names::MARKS;
+
 /// A part of a body, with the octet where it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
@@ -16,7 +18,29 @@ pub(super) enum Part {
 pub(super) type Fault = (usize, String);
 
 /// Reads Markdown.
-pub(super) fn markdown(body: &str) -> Vec<Part> {
+pub(super) fn markdown(body: &str) -> Result<Vec<Part>, Fault> {
+    match forged(body) {
+        Some(at) => Err((at, "has a reference to one of the characters U+E000 to U+E003".to_owned())),
+        None => Ok(parts(body)),
+    }
+}
+
+/// Where a mark is written as a character reference, which the reader would turn into one.
+fn forged(body: &str) -> Option<usize> {
+    let is_mark = |at: &usize| {
+        let number = &body[at + 2..];
+        let (digits, radix) = match number.strip_prefix(['x', 'X']) {
+            Some(digits) => (digits, 16),
+            None => (number, 10),
+        };
+        let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+        let code = u32::from_str_radix(&digits[..end], radix).ok();
+        code.and_then(char::from_u32).is_some_and(|c| MARKS.contains(&c))
+    };
+    body.match_indices("&#").map(|(at, _)| at).find(is_mark)
+}
+
+fn parts(body: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     // The text of an image, while one is being read.
     let mut alt: Option<String> = None;

@@ -2,10 +2,11 @@
 //!
 //! 1. The engine makes text of the template; each value goes through as letters between two marks
 //!    (`value`). 2. Markdown or HTML is read into parts (`markup`). 3. The parts are written anew,
-//!    every URL checked (`output`, `url`). 4. The layout goes around them.
+//!    every URL checked (`output`, `url`), and at the end every word that touches a secret (`flow`). 4. The layout goes around them.
 //!
 //! Must not know which automation a text is of, or how it is sent.
 
+mod flow;
 mod html;
 mod markup;
 mod output;
@@ -178,7 +179,7 @@ fn flat(pieces: &[Piece<'_>]) -> (String, Places) {
 }
 
 fn read(body: &str, is_html: bool) -> Result<Vec<Part>, markup::Fault> {
-    if is_html { html::read(body) } else { Ok(markup::markdown(body)) }
+    if is_html { html::read(body) } else { markup::markdown(body) }
 }
 
 /// Renders both parts of a stored e-mail.

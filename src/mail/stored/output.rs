@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
+use super::flow::Flow;
 use super::html::is_empty_element;
 use super::markup::{Fault, Part};
-use super::text::Text;
+use super::text::{BLOCKS, Text};
 use super::url::resolved;
-use super::value::{Bit, Kind, bits, plain};
+use super::value::{Bit, Kind, bits, encoded, plain, tracked};
 
 const INK: &str = "color:#1b1f24;";
 const PARAGRAPH: &str = "margin:0 0 16px;color:#1b1f24;word-break:break-word;";
@@ -17,6 +18,8 @@ const CODE: &str = "margin:0 0 16px;white-space:pre-wrap;overflow-wrap:anywhere;
 
 /// The deepest nesting of elements.
 const DEEPEST: usize = 60;
+/// The longest part as it is written, in octets.
+const LONGEST: usize = 512 * 1024;
 
 /// The two parts of a body.
 pub(super) struct Output {
@@ -29,20 +32,32 @@ pub(super) fn write(parts: &[Part], link_hosts: &[String]) -> Result<Output, Fau
     let mut writer = Writer {
         link_hosts,
         html: String::new(),
+        flow: Flow::default(),
         text: Text::default(),
         links: Vec::new(),
         pre: 0,
         depth: 0,
     };
+    let mut last = 0;
     for part in parts {
+        if let Part::Open { at, .. } | Part::Text { at, .. } = part {
+            last = *at;
+        }
         writer.part(part)?;
+        if writer.html.len().max(writer.text.len()) > LONGEST {
+            return Err((last, format!("makes a mail of more than {LONGEST} octets")));
+        }
     }
+    writer.flow.check(link_hosts)?;
+    writer.text.check(link_hosts)?;
     Ok(Output { html: writer.html, text: writer.text.end() })
 }
 
 struct Writer<'a> {
     link_hosts: &'a [String],
     html: String,
+    /// What the HTML says.
+    flow: Flow,
     text: Text,
     /// Where the links that are open lead, and where their text starts.
     links: Vec<(String, usize)>,
@@ -56,14 +71,20 @@ impl Writer<'_> {
             Part::Open { at, .. } if self.depth >= DEEPEST => {
                 Err((*at, format!("elements are nested more than {DEEPEST} deep")))
             }
-            Part::Open { name, attributes, at } => self
-                .open(name, attributes)
-                .map_err(|(attribute, what)| (*at, format!("`{attribute}` {what}"))),
+            Part::Open { name, attributes, at } => {
+                self.flow.place(*at);
+                self.text.place(*at);
+                self.open(name, attributes)
+                    .map_err(|(attribute, what)| (*at, format!("`{attribute}` {what}")))
+            }
             Part::Close { name } => {
                 self.close(name);
                 Ok(())
             }
-            Part::Text { text, at } => self.words(text).map_err(|(offset, what)| (at + offset, what)),
+            Part::Text { text, at } => {
+                self.words(text, *at);
+                Ok(())
+            }
         }
     }
 
@@ -84,7 +105,7 @@ impl Writer<'_> {
                 "alt" | "title" => shown(attribute, value)?,
                 _ => literal(attribute, value)?,
             };
-            write!(written, " {attribute}=\"{}\"", escaped(&value)).ok();
+            write!(written, " {attribute}=\"{}\"", escaped(&plain(&value))).ok();
         }
         if !attributes.iter().any(|(attribute, _)| attribute == "style") {
             written.push_str(&style(name));
@@ -93,6 +114,7 @@ impl Writer<'_> {
             written.push_str(" target=\"_blank\" rel=\"noopener noreferrer\"");
         }
         write!(self.html, "<{name}{written}>").ok();
+        self.apart(name);
         match name {
             "a" => self.links.push((href, self.text.len())),
             "pre" => self.pre += 1,
@@ -105,6 +127,7 @@ impl Writer<'_> {
 
     fn close(&mut self, name: &str) {
         write!(self.html, "</{name}>").ok();
+        self.apart(name);
         match name {
             "a" => {
                 if let Some((href, start)) = self.links.pop() {
@@ -118,88 +141,72 @@ impl Writer<'_> {
         self.text.close(name);
     }
 
-    /// A text; a URL in it becomes a link, and no token stands in one that leads elsewhere.
-    fn words(&mut self, text: &str) -> Result<(), (usize, String)> {
+    /// What stands before and after such an element is not one word.
+    fn apart(&mut self, name: &str) {
+        if BLOCKS.contains(&name) || matches!(name, "br" | "td" | "th") {
+            self.flow.said.push('\n');
+        }
+    }
+
+    /// A text; a URL in it becomes a link.
+    fn words(&mut self, text: &str, at: usize) {
         let mut from = 0;
         while from < text.len() {
             let rest = &text[from..];
             let space: usize = rest.chars().take_while(|c| c.is_whitespace()).map(char::len_utf8).sum();
-            self.plain(&rest[..space]);
+            self.shown(&rest[..space]);
             let word: usize =
                 rest[space..].chars().take_while(|c| !c.is_whitespace()).map(char::len_utf8).sum();
-            self.word(&rest[space..space + word]).map_err(|what| (from + space, what))?;
+            self.flow.place(at + from + space);
+            self.text.place(at + from + space);
+            self.word(&rest[space..space + word]);
             from += space + word;
         }
-        Ok(())
     }
 
-    fn word(&mut self, word: &str) -> Result<(), String> {
-        let has_secret = bits(word).iter().any(|bit| matches!(bit, Bit::Value(kind, _) if kind.is_secret()));
-        let start = ["https://", "http://"].iter().filter_map(|scheme| word.find(scheme)).min();
-        if let Some(start) = start {
-            let end = word
-                .trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '\'', '"', '*'])
-                .len()
-                .max(start);
-            return match resolved(&word[start..end], self.link_hosts) {
-                Ok(_) if !self.links.is_empty() => {
-                    self.plain(word);
-                    Ok(())
-                }
-                Ok(url) => {
-                    self.plain(&word[..start]);
-                    self.anchor(&url);
-                    self.plain(&word[end..]);
-                    Ok(())
-                }
-                Err(what) if has_secret => Err(format!("the URL {what}")),
-                Err(_) => {
-                    self.plain(word);
-                    Ok(())
-                }
-            };
-        }
-        self.lone(word, has_secret)
+    fn word(&mut self, word: &str) {
+        let Some(start) = ["https://", "http://"].iter().filter_map(|scheme| word.find(scheme)).min() else {
+            return self.lone(word);
+        };
+        let end =
+            word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '\'', '"', '*']).len().max(start);
+        // Where the token would go elsewhere, the finished words are refused.
+        let Ok(url) = resolved(&word[start..end], self.link_hosts) else { return self.shown(word) };
+        self.shown(&word[..start]);
+        self.anchor(&url);
+        self.shown(&word[end..]);
     }
 
-    /// A word without a scheme: the link is one by itself, and a token has no host beside it.
-    fn lone(&mut self, word: &str, has_secret: bool) -> Result<(), String> {
-        if !has_secret {
-            self.plain(word);
-            return Ok(());
-        }
-        for (place, bit) in bits(word).into_iter().enumerate() {
+    /// A word without a scheme; the link is a URL by itself.
+    fn lone(&mut self, word: &str) {
+        for bit in bits(word) {
             match bit {
-                Bit::Value(Kind::Link, link) if self.links.is_empty() => self.anchor(&link),
-                Bit::Value(_, text) => self.shown(&text),
-                Bit::Written(text) if place == 0 && text.contains(['.', '/', '\\', '@']) => {
-                    resolved(&format!("https://{word}"), self.link_hosts)
-                        .map_err(|what| format!("the URL {what}"))?;
-                    self.shown(text);
-                }
+                Bit::Value(Kind::Link, link) => self.anchor(&encoded(Kind::Link, &link)),
+                Bit::Value(kind, text) => self.shown(&encoded(kind, &text)),
                 Bit::Written(text) => self.shown(text),
             }
         }
-        Ok(())
     }
 
     fn anchor(&mut self, url: &str) {
-        let (style, shown) = (style("a"), escaped(url));
+        if !self.links.is_empty() {
+            return self.shown(url);
+        }
+        let (style, shown) = (style("a"), escaped(&plain(url)));
         write!(
             self.html,
             "<a href=\"{shown}\"{style} target=\"_blank\" rel=\"noopener noreferrer\">{shown}</a>"
         )
         .ok();
+        self.flow.said.push_str(url);
         self.text.say(url, false);
     }
 
-    fn plain(&mut self, text: &str) {
-        self.shown(&plain(text));
-    }
-
     fn shown(&mut self, text: &str) {
-        self.html.push_str(&escaped(text));
-        self.text.say(text, self.pre > 0);
+        self.html.push_str(&escaped(&plain(text)));
+        let text = tracked(text);
+        self.flow.said.push_str(&text);
+        self.text.say(&text, self.pre > 0);
     }
 }
 

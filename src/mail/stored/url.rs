@@ -3,15 +3,15 @@
 
 use ::url::{Host, Url};
 
-use super::value::{Bit, Kind, bits};
+use super::value::{Bit, Kind, bits, encoded};
 use crate::domain::link::is_loopback;
 
-/// Checks a URL as it was rendered, and gives it with its values in it.
+/// Checks a URL as it was rendered, and gives it with its values in it; secrets are still marked.
 pub(super) fn resolved(url: &str, link_hosts: &[String]) -> Result<String, String> {
-    let url = with_marks(url.trim());
-    let bits = bits(&url);
+    let url = url.trim();
+    let bits = bits(url);
     if let [Bit::Value(Kind::Link, link)] = bits.as_slice() {
-        return Ok(link.clone());
+        return Ok(encoded(Kind::Link, link));
     }
     if bits.is_empty() {
         // Of a mail that carries no link: it leads nowhere.
@@ -38,16 +38,11 @@ pub(super) fn resolved(url: &str, link_hosts: &[String]) -> Result<String, Strin
     Ok(bits.iter().map(filled).collect())
 }
 
-/// A Markdown reader may have percent-encoded the marks.
-fn with_marks(url: &str) -> String {
-    url.replace("%EE%80%80", "\u{e000}").replace("%EE%80%81", "\u{e001}")
-}
-
 fn filled(bit: &Bit<'_>) -> String {
     match bit {
         Bit::Written(text) => (*text).to_owned(),
         Bit::Value(Kind::Other, text) => percent_encoded(text),
-        Bit::Value(_, text) => text.clone(),
+        Bit::Value(kind, text) => encoded(*kind, text),
     }
 }
 
@@ -73,6 +68,9 @@ fn host(start: &str, is_all: bool, allowed: Option<&[String]>) -> Result<(), Str
     if authority.len() == rest.len() && !is_all {
         return Err("has a placeholder in its host".to_owned());
     }
+    if authority.is_empty() {
+        return Err("names no host".to_owned());
+    }
     if authority.contains(['@', '%']) {
         return Err("has more than a host and a port before its path".to_owned());
     }
@@ -93,7 +91,7 @@ fn host(start: &str, is_all: bool, allowed: Option<&[String]>) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::encoded;
+    use super::super::value::plain;
     use super::*;
 
     fn of(text: &str) -> Result<String, String> {
@@ -101,7 +99,7 @@ mod tests {
         let value = encoded(Kind::Other, "a/b?c @");
         let link = encoded(Kind::Link, "https://app.acme.example/r?token=TOKEN");
         let text = text.replace("{t}", &token).replace("{v}", &value).replace("{l}", &link);
-        resolved(&text, &["app.acme.example".to_owned()])
+        resolved(&text, &["app.acme.example".to_owned()]).map(|url| plain(&url))
     }
 
     #[test]
@@ -131,6 +129,10 @@ mod tests {
             "data:text/html,x",
             "https://app.acme.example/?n={l}",
             "https://a b/",
+            "https:////app.acme.example/{t}",
+            // Marks that somebody wrote.
+            "%EE%80%80l6a6176617363726970743a616c6572742831293b%EE%80%81",
+            "%ee%80%80l687474703a2f2f6576696c2e6578616d706c65%ee%80%81",
         ] {
             assert!(of(text).is_err(), "{text}");
         }

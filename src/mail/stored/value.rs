@@ -101,6 +101,17 @@ fn decoded(run: &str) -> Option<Bit<'static>> {
     Some(Bit::Value(kind, text))
 }
 
+/// A rendered text as it is read, but for its secrets, which are still marked.
+pub(super) fn tracked(text: &str) -> String {
+    let bits = bits(text).into_iter();
+    bits.map(|bit| match bit {
+        Bit::Value(kind, text) if kind.is_secret() => encoded(kind, &text),
+        Bit::Written(text) => text.to_owned(),
+        Bit::Value(_, text) => text,
+    })
+    .collect()
+}
+
 /// A rendered text as it is read.
 pub(super) fn plain(text: &str) -> String {
     let bits = bits(text).into_iter();

@@ -13,6 +13,7 @@ use crate::domain::project::{
     check_origin, or_none,
 };
 use crate::domain::settings::Settings;
+use crate::mail::stored::{self, Purposes};
 use crate::store::shown::ProjectRow;
 use crate::store::{StoreError, Tx, db};
 use crate::web::State;
@@ -112,12 +113,21 @@ pub(super) async fn patch(
     Ok(answer)
 }
 
-/// No stored link may lose its host.
+/// No stored link or text may lose its host.
 async fn check_links(tx: &mut Tx, project: &ProjectRow, hosts: &[String]) -> Result<(), Problem> {
     for (name, stored) in db!(tx, catalogue::links(project.id))? {
         link::check(&stored, hosts).map_err(|what| {
             Problem::invalid("link_hosts", &format!("would not do: the stored link of \"{name}\" {what}"))
         })?;
+    }
+    for one in db!(tx, automations::list(project.id, None, i64::MAX))? {
+        let purposes =
+            Purposes { event_type: &one.event_type, token: one.token.is_some(), link_hosts: hosts };
+        let mut faults = one.texts.iter().flat_map(|text| stored::check(text, &purposes));
+        if let Some((field, wrong)) = faults.next() {
+            let what = format!("would not do: the stored {field} of \"{}\" {}", one.name, wrong.what);
+            return Err(Problem::invalid("link_hosts", &what));
+        }
     }
     Ok(())
 }
