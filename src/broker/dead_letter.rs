@@ -37,13 +37,12 @@ impl Held {
     pub(super) fn read(delivery: Delivery, keys: &OriginKeys, now: DateTime<Utc>) -> Self {
         let genuine = read_genuine(&delivery, keys, now);
         let signer = genuine.as_ref().map(|genuine| genuine.signer);
-        let (origin, payload) = match genuine {
-            Some(Genuine { origin, payload, .. }) => (origin, payload),
-            None => {
-                let origin = dropped_origin(&delivery);
-                let payload = read(&delivery, &origin, now);
-                (origin, payload)
-            }
+        let (origin, payload) = if let Some(Genuine { origin, payload, .. }) = genuine {
+            (origin, payload)
+        } else {
+            let origin = dropped_origin(&delivery);
+            let payload = read(&delivery, &origin, now);
+            (origin, payload)
         };
         // Without an origin of ours, anybody may have written them.
         let ours = |name: &str| signer.and_then(|_| said(&delivery, &format!("{HEADER_PREFIX}{name}")));

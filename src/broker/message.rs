@@ -98,10 +98,10 @@ pub(super) struct Genuine {
 /// What a delivery says and where it came from at first, if we put it into the dead queue.
 pub(super) fn read_genuine(delivery: &Delivery, keys: &OriginKeys, now: DateTime<Utc>) -> Option<Genuine> {
     let AMQPValue::LongString(text) = header(delivery, ORIGIN_HEADER)? else { return None };
-    let signed = OriginKeys::read(std::str::from_utf8(text.as_bytes()).ok()?)?;
-    let payload = read(delivery, &signed.0, now);
-    let signer = keys.signer(&signed, identity(&payload), &delivery.data)?;
-    Some(Genuine { origin: signed.0, payload, signer })
+    let told = OriginKeys::read(std::str::from_utf8(text.as_bytes()).ok()?)?;
+    let payload = read(delivery, &told.0, now);
+    let signer = keys.signer(&told, identity(&payload), &delivery.data)?;
+    Some(Genuine { origin: told.0, payload, signer })
 }
 
 /// What a delivery says, as of where it came from.

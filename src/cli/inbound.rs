@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use super::{Context, open_store, output};
 use crate::inbound::{Letter, MAX_MESSAGE, judge};
+use crate::mail::server::tls_config;
 use crate::pipeline::engine::{Engine, Settings};
+use crate::pipeline::reach::Reach;
 use crate::pipeline::replies::{Received, Replies};
 use crate::store::partitions;
 
@@ -29,8 +31,7 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let message = read_message().context("the message could not be read")?;
     let received = if args.dry_run {
-        let judgement = judge(&Letter::read(&message), &[]);
-        Received { judgement, dispatch: None, member: None, event: None }
+        Received::new(judge(&Letter::read(&message), &[]))
     } else {
         receive(context, args.recipient.as_deref(), &message).await?
     };
@@ -42,6 +43,10 @@ async fn receive(context: &Context, recipient: Option<&str>, message: &[u8]) -> 
     let keys = Arc::new(super::dev::keyring(context)?);
     let (store, clock) = (open_store(context).await?, context.clock.clone());
     partitions::ensure(&store, clock.now()).await?;
+    let config = &context.config;
+    let public_url = config.public_url.as_ref().map(|url| url.as_str().to_owned()).unwrap_or_default();
+    let tls = tls_config(None).context("the system's certificate authorities could not be read")?;
+    let reach = Reach { keys: keys.clone(), allow: config.smtp_allow.clone(), tls, public_url };
     let settings = Settings {
         store: store.clone(),
         clock: clock.clone(),
@@ -52,8 +57,8 @@ async fn receive(context: &Context, recipient: Option<&str>, message: &[u8]) -> 
     };
     let engine = Engine::start(settings).await?;
     let (live, intake) = (engine.live.clone(), engine.intake.clone());
-    let replies = Replies { store: store.clone(), clock, keys, live, intake };
-    let received = replies.receive(None, recipient, message).await;
+    let replies = Replies { store: store.clone(), clock, keys, live, intake, reach };
+    let received = replies.receive_any(recipient, message).await;
     engine.stop(Instant::now() + CLOSING).await;
     store.close().await;
     Ok(received?)

@@ -16,6 +16,9 @@ pub const MOST_CONNECTIONS: u16 = 1000;
 /// Ports of mail servers, the only ones that an integration made over the API reaches.
 pub const MAIL_PORTS: [u16; 4] = [25, 465, 587, 2525];
 
+/// Octets before the `@` of a return or reply path: what an address has room for beside a dispatch and its MAC.
+pub const LONGEST_PATH: usize = 14;
+
 /// What somebody says of one. `None` is not said; an optional text is taken away by an empty one.
 #[derive(Default, Clone)]
 pub struct Wish {
@@ -262,6 +265,18 @@ pub fn address(text: &str) -> Result<String, &'static str> {
     EmailAddress::parse(text).map(|address| address.to_string())
 }
 
+/// Checks the address of a return or reply path.
+pub fn path(text: &str) -> Result<String, String> {
+    let address = address(text)?;
+    match address.rsplit_once('@') {
+        Some((local, _)) if local.len() > LONGEST_PATH => Err(format!(
+            "has {} octets before the `@`; with more than {LONGEST_PATH} there is no room for the id of a dispatch",
+            local.len()
+        )),
+        _ => Ok(address),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +293,13 @@ mod tests {
         let url = SmtpUrl::parse(url).unwrap();
         let from = Some("Acme <no-reply@acme.example>".to_owned());
         Wish { name: "main".to_owned(), url: Some(url), from, ..Wish::default() }.over(&making, stored)
+    }
+
+    #[test]
+    fn a_path_has_room_for_the_id_of_a_dispatch() {
+        assert_eq!(path("account-bounce@acme.example").unwrap(), "account-bounce@acme.example");
+        assert!(path("account-bounces@acme.example").unwrap_err().contains("has 15 octets"));
+        assert!(path("bounces").is_err());
     }
 
     const PROJECT: Maker = Maker::Project { networks: false };

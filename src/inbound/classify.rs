@@ -42,6 +42,10 @@ pub struct Judgement {
 /// except in a report or a bounce.
 #[must_use]
 pub fn judge(letter: &Letter<'_>, phrases: &[String]) -> Judgement {
+    if letter.was_passed_on() {
+        let seen = "-10 was passed on by this program already".to_owned();
+        return Judgement { verdict: Verdict::AutoOther, because: vec![seen], matched: None };
+    }
     let subject = Subject::read(&letter.subject);
     let text = fold(&letter.new.text);
     let text = &text[..text.floor_char_boundary(TEXT_SEEN)];

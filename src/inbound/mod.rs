@@ -10,6 +10,7 @@ mod evidence;
 mod fold;
 mod headers;
 mod marks;
+mod person;
 mod phrases;
 mod read;
 mod references;
@@ -19,5 +20,6 @@ mod text;
 mod words;
 
 pub use classify::{Judgement, Verdict, judge};
+pub use person::{PASSED_ON, Reply};
 pub use read::{Letter, MAX_MESSAGE};
 pub use report::Failure;

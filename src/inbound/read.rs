@@ -231,7 +231,8 @@ impl Reader {
             return plain;
         }
         let html = text::of_html(&self.html);
-        NewText { quoted: html.quoted || plain.quoted, ..html }
+        let below = if plain.below.is_empty() { html.below } else { plain.below };
+        NewText { quoted: html.quoted || plain.quoted, below, text: html.text }
     }
 }
 

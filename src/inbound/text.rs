@@ -11,6 +11,9 @@ use super::phrases::quotation;
 pub(super) struct NewText {
     pub text: String,
     pub quoted: bool,
+    /// What stands below or between what is quoted, where every quoted line is marked. It says nothing of what the
+    /// message is, since signatures and footers of lists stand there too.
+    pub below: String,
 }
 
 /// Where mail programs put what they quote.
@@ -48,6 +51,7 @@ pub(super) fn of_plain(text: &str) -> NewText {
             new.quoted = true;
         } else if begins_quotation(&lines[place..]) {
             new.quoted = true;
+            new.below = below(&lines[place..]);
             break;
         } else if trimmed == "--" && !new.text.trim().is_empty() {
             // A signature says who the writer is, not what is now.
@@ -58,6 +62,19 @@ pub(super) fn of_plain(text: &str) -> NewText {
         }
     }
     new
+}
+
+/// What is not quoted after the beginning of a quotation. Nothing unless its lines are marked: what is quoted must
+/// not be taken for what the writer wrote.
+fn below(lines: &[&str]) -> String {
+    let is_quoted = |line: &&&str| line.trim_start().starts_with('>');
+    let mut said = lines.iter().filter(|line| !line.trim().is_empty()).take(WROTE_LINES + 1);
+    if !said.any(|line| is_quoted(&line)) {
+        return String::new();
+    }
+    let first = lines.iter().position(|line| is_quoted(&line)).unwrap_or_default();
+    let kept: Vec<&str> = lines[first..].iter().filter(|line| !is_quoted(line)).copied().collect();
+    kept.join("\n")
 }
 
 /// The new text of a part in HTML.
@@ -235,7 +252,7 @@ mod tests {
     #[test]
     fn html_loses_its_quotations() {
         let gmail = "<div>Yes</div><div class=\"gmail_quote\"><div>On 3 Mar Bob wrote:</div><blockquote>away</blockquote></div>";
-        assert_eq!(of_html(gmail), NewText { text: "Yes\n".into(), quoted: true });
+        assert_eq!(of_html(gmail), NewText { text: "Yes\n".into(), quoted: true, ..NewText::default() });
         let mail = of_html(
             "<p>Yes</p><blockquote type=cite>I am <blockquote>out</blockquote> away</blockquote><p>No</p>",
         );

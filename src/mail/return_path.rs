@@ -30,6 +30,14 @@ pub fn read(keys: &Keyring, address: &str) -> Option<DispatchId> {
     keys.is_path_mac(id.as_bytes(), &unbase32(mac)?).then_some(DispatchId(id))
 }
 
+/// The address that a signed one was made from.
+#[must_use]
+pub fn unsigned(address: &str) -> Option<String> {
+    let (local, domain) = address.rsplit_once('@')?;
+    let (local, _) = local.rsplit_once('+')?;
+    Some(format!("{local}@{domain}"))
+}
+
 /// Ten octets as sixteen letters.
 fn base32(octets: &[u8; PATH_MAC_LENGTH]) -> String {
     let bits = octets.iter().fold(0_u128, |bits, octet| bits << 8 | u128::from(*octet));
@@ -51,6 +59,7 @@ fn unbase32(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::integration::LONGEST_PATH;
     use crate::domain::keys::SecretKey;
 
     const ID: DispatchId = DispatchId(Uuid::from_u128(0x0190_8000_0000_7000_8000_0000_0000_00ff));
@@ -69,6 +78,7 @@ mod tests {
         assert_eq!(read(&keys(1), &path.to_uppercase()), Some(ID));
         let rotated = Keyring::new(&SecretKey::from_bytes([2; 32]), &[SecretKey::from_bytes([1; 32])]);
         assert_eq!(read(&rotated, &path), Some(ID));
+        assert_eq!(unsigned(&path).as_deref(), Some("bounces@acme.example"));
     }
 
     #[test]
@@ -88,7 +98,9 @@ mod tests {
 
     #[test]
     fn an_address_without_room_stays_as_it_is() {
-        let long = format!("{}@acme.example", "b".repeat(20));
+        let long = format!("{}@acme.example", "b".repeat(LONGEST_PATH + 1));
         assert_eq!(signed(&keys(1), &long, ID), long);
+        let fits = format!("{}@acme.example", "b".repeat(LONGEST_PATH));
+        assert_ne!(signed(&keys(1), &fits, ID), fits);
     }
 }

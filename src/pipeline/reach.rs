@@ -133,7 +133,8 @@ pub fn test_mail(integration: &Integration) -> Rendered {
     Rendered { subject, html: format!("<p>{html}</p>"), text: said + "\n" }
 }
 
-fn limits() -> Limits {
+/// For a mail that somebody waits for.
+pub(super) fn limits() -> Limits {
     Limits {
         connect: STEP,
         greeting: STEP,

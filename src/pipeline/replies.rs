@@ -1,25 +1,25 @@
 //! A reply to one of our mails: what it is, which dispatch it answers, and what follows. An absence goes the way of
-//! every event; a bounce is noted at its dispatch; a person's reply is a sign of life. Nobody is answered.
-//!
-//! Which dispatch: a signed return or reply path first, since nobody else can make one; then the Message-IDs that the
-//! message names. What names no dispatch of the project has no effect.
+//! every event; a bounce is noted at its dispatch; a person's reply is a sign of life and is passed on. Nobody is
+//! answered. What comes from another mailbox than the member's says nothing of the member,
+//! and what names no dispatch of the project has no effect.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use super::correlate::{Correlated, Reading, integration};
 use super::live::Live;
 use super::notices::Notices;
+use super::passing::PassedOn;
+use super::reach::Reach;
 use super::{Intake, Payload, Unavailable};
 use crate::domain::catalogue::Project;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Incoming, Planned, Reason};
 use crate::domain::id::{DispatchId, EventId, ProjectId};
 use crate::domain::keys::Keyring;
-use crate::inbound::{Judgement, Letter, Verdict, judge};
-use crate::mail::return_path;
+use crate::inbound::{Failure, Judgement, Verdict};
 use crate::store::shown::{AnsweredDispatch, StoredBounce};
 use crate::store::{Store, StoreError, db};
 
@@ -29,6 +29,8 @@ const DETECTED: &str = "account.out-of-office-detected";
 /// Characters of a phrase that an event repeats.
 const MATCHED: usize = 200;
 
+const ELSEWHERE: &str = "the mail went to an address that is not the member's now, so it does not count";
+
 /// What replies work with.
 #[derive(Clone)]
 pub struct Replies {
@@ -37,6 +39,8 @@ pub struct Replies {
     pub keys: Arc<Keyring>,
     pub live: Live,
     pub intake: Intake,
+    /// To pass people's replies on.
+    pub reach: Reach,
 }
 
 /// What a reply came to.
@@ -45,9 +49,17 @@ pub struct Received {
     pub dispatch: Option<DispatchId>,
     pub member: Option<String>,
     pub event: Option<EventId>,
+    /// Of a person's reply.
+    pub passed_on: Option<bool>,
+    /// Why something did not follow.
+    pub detail: Option<&'static str>,
 }
 
 impl Received {
+    pub fn new(judgement: Judgement) -> Self {
+        Self { judgement, dispatch: None, member: None, event: None, passed_on: None, detail: None }
+    }
+
     /// As the API and the command line say it.
     pub fn shown(&self) -> Value {
         let mut shown = json!({ "verdict": self.judgement.verdict, "because": self.judgement.because });
@@ -55,10 +67,12 @@ impl Received {
             ("dispatch_id", self.dispatch.map(|id| id.to_string())),
             ("member", self.member.clone()),
             ("event_id", self.event.map(|id| id.to_string())),
+            ("detail", self.detail.map(str::to_owned)),
         ];
         if let Some(fields) = shown.as_object_mut() {
             let known = known.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
             fields.extend(known);
+            fields.extend(self.passed_on.map(|passed_on| ("passed_on".to_owned(), passed_on.into())));
         }
         shown
     }
@@ -74,64 +88,92 @@ pub enum ReplyError {
 }
 
 impl Replies {
-    /// Takes a reply. `project` is the one whose replies the caller may bring, or any.
-    pub async fn receive(
+    /// Reads a message that is brought for a project, on a thread that nobody else waits for.
+    pub async fn read(
         &self,
-        project: Option<ProjectId>,
-        recipient: Option<&str>,
-        octets: &[u8],
-    ) -> Result<Received, ReplyError> {
-        let letter = Letter::read(octets);
-        let answered = self.answered(project, recipient, &letter).await?;
-        let catalogue = self.live.current();
-        let of = answered.as_ref().map(|row| ProjectId(row.project_id)).or(project);
-        let of = of.and_then(|id| catalogue.project(id));
-        let phrases = of.map(|project| project.settings.out_of_office.phrases.as_slice()).unwrap_or_default();
-        let judgement = judge(&letter, phrases);
-        let event = match (&answered, of) {
-            (Some(answered), Some(project)) => self.effect(project, answered, (&judgement, &letter)).await?,
-            _ => None,
-        };
-        Ok(Received {
-            judgement,
-            dispatch: answered.as_ref().map(|row| DispatchId(row.id)),
-            member: answered.map(|row| row.member_id),
-            event,
-        })
+        project: ProjectId,
+        octets: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Reading, ReplyError> {
+        let phrases = self.phrases(project);
+        let reading = tokio::task::spawn_blocking(move || Reading::of(octets.as_ref(), &phrases)).await;
+        Ok(reading.map_err(|_| Unavailable)?)
     }
 
-    async fn effect(
+    /// Takes a reply that is brought for a project.
+    pub async fn receive(
         &self,
-        project: &Arc<Project>,
-        answered: &AnsweredDispatch,
-        (judgement, letter): (&Judgement, &Letter<'_>),
-    ) -> Result<Option<EventId>, ReplyError> {
-        let now = self.clock.now();
-        match judgement.verdict {
-            Verdict::Ooo => self.detected(project, answered, judgement.matched.as_deref()).await,
-            Verdict::Bounce => {
-                if let Some(failure) = letter.failure() {
-                    let bounce =
-                        StoredBounce { at: now, status: failure.status, diagnostic: failure.diagnostic };
-                    self.bounced(answered, &bounce).await?;
-                }
-                Ok(None)
-            }
-            Verdict::Human => {
-                let mut c = self.store.write().await?;
-                db!(c, members::sign_of_life(answered.project_id, &answered.member_id))?;
-                Ok(None)
-            }
-            Verdict::AutoOther => Ok(None),
+        project: ProjectId,
+        recipient: Option<&str>,
+        reading: Reading,
+    ) -> Result<Received, ReplyError> {
+        let answered = self.answered(Some(project), recipient, &reading).await?;
+        self.follow(Some(project), answered, reading).await
+    }
+
+    /// Takes a reply to whichever project.
+    pub async fn receive_any(&self, recipient: Option<&str>, octets: &[u8]) -> Result<Received, ReplyError> {
+        let mut reading = Reading::of(octets, &[]);
+        let answered = self.answered(None, recipient, &reading).await?;
+        let of = answered.dispatch.as_ref().map(|row| self.phrases(ProjectId(row.project_id)));
+        if let Some(phrases) = of.filter(|phrases| !phrases.is_empty()) {
+            reading = Reading::of(octets, &phrases);
         }
+        self.follow(None, answered, reading).await
+    }
+
+    fn phrases(&self, project: ProjectId) -> Vec<String> {
+        let catalogue = self.live.current();
+        let project = catalogue.project(project);
+        project.map(|project| project.settings.out_of_office.phrases.clone()).unwrap_or_default()
+    }
+
+    /// What follows from a reply.
+    async fn follow(
+        &self,
+        project: Option<ProjectId>,
+        answered: Correlated,
+        Reading { judgement, failure, reply, .. }: Reading,
+    ) -> Result<Received, ReplyError> {
+        let mut received = Received::new(judgement);
+        let (catalogue, dispatch) = (self.live.current(), answered.dispatch.as_ref());
+        received.dispatch = dispatch.map(|row| DispatchId(row.id));
+        received.member = dispatch.map(|row| row.member_id.clone());
+        match (received.judgement.verdict, dispatch) {
+            (Verdict::Ooo, Some(row)) if row.went_to_member() => {
+                let matched = received.judgement.matched.as_deref();
+                if let Some(of) = catalogue.project(ProjectId(row.project_id)) {
+                    received.event = self.detected(of, row, matched).await?;
+                }
+            }
+            (Verdict::Ooo, Some(_)) => received.detail = Some(ELSEWHERE),
+            (Verdict::Bounce, Some(row)) => self.bounced(row, failure).await?,
+            (Verdict::Human, row) => {
+                if let Some(row) = row.filter(|row| row.went_to_member()) {
+                    let mut c = self.store.write().await?;
+                    db!(c, members::sign_of_life(row.project_id, &row.member_id))?;
+                }
+                let passed_on = match integration(&catalogue, project, &answered) {
+                    Ok(integration) => self.pass_on(integration, &reply).await?,
+                    Err(why) => PassedOn::No(why),
+                };
+                (received.passed_on, received.detail) = match passed_on {
+                    PassedOn::Yes => (Some(true), None),
+                    PassedOn::No(why) => (Some(false), Some(why)),
+                };
+            }
+            _ => {}
+        }
+        Ok(received)
     }
 
     /// Notes that the mail came back, and tells so the first time.
-    async fn bounced(&self, answered: &AnsweredDispatch, bounce: &StoredBounce) -> Result<(), StoreError> {
+    async fn bounced(&self, answered: &AnsweredDispatch, failure: Option<Failure>) -> Result<(), StoreError> {
+        let Some(Failure { status, diagnostic }) = failure else { return Ok(()) };
+        let bounce = StoredBounce { at: self.clock.now(), status, diagnostic };
         let catalogue = self.live.current();
         let mut notices = Notices::new(&catalogue, bounce.at);
         let mut tx = self.store.begin().await?;
-        if db!(tx, dispatches::bounced(answered.project_id, answered.id, bounce))? {
+        if db!(tx, dispatches::bounced(answered.project_id, answered.id, &bounce))? {
             notices.bounced(&mut tx, answered.id, bounce.status.as_deref()).await?;
             notices.write(&mut tx).await?;
         }
@@ -160,34 +202,6 @@ impl Replies {
             Planned::Refused { .. } => Ok(None),
         }
     }
-
-    async fn answered(
-        &self,
-        project: Option<ProjectId>,
-        recipient: Option<&str>,
-        letter: &Letter<'_>,
-    ) -> Result<Option<AnsweredDispatch>, ReplyError> {
-        let written = || letter.recipients();
-        let recipients = recipient.map_or_else(written, |recipient| vec![recipient.to_owned()]);
-        let signed = recipients.iter().find_map(|address| return_path::read(&self.keys, address));
-        let is_ours = |row: &AnsweredDispatch| project.is_none_or(|project| project.0 == row.project_id);
-        if let Some(dispatch) = signed {
-            return Ok(self.find(dispatch.0).await?.filter(is_ours));
-        }
-        for id in letter.answered_ids() {
-            let Some(dispatch) = dispatch_in(&id) else { continue };
-            let row = self.find(dispatch).await?.filter(is_ours);
-            if let Some(row) = row.filter(|row| row.message_id.trim_matches(['<', '>']) == id) {
-                return Ok(Some(row));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn find(&self, dispatch: Uuid) -> Result<Option<AnsweredDispatch>, StoreError> {
-        let mut c = self.store.read().await?;
-        db!(c, work::answered(dispatch))
-    }
 }
 
 fn detected(
@@ -211,10 +225,4 @@ fn detected(
         data,
         traceparent: None,
     }
-}
-
-/// The dispatch in a Message-ID of ours.
-fn dispatch_in(message_id: &str) -> Option<Uuid> {
-    let (id, _) = message_id.split_once('.')?;
-    Some(id).filter(|id| id.len() == 32).and_then(|id| Uuid::try_parse(id).ok())
 }

@@ -5,7 +5,7 @@ use super::plan::Planning;
 use super::read::{name, or_none};
 use crate::domain::catalogue::{Integration, Rate};
 use crate::domain::id::IntegrationId;
-use crate::domain::integration::{Kind, MOST_CONNECTIONS, Maker, Making, Wish, address, mailbox};
+use crate::domain::integration::{Kind, MOST_CONNECTIONS, Maker, Making, Wish, address, mailbox, path};
 use crate::domain::smtp_url::{self, SmtpUrl};
 
 /// What the file says of one.
@@ -32,8 +32,8 @@ impl IntegrationEntry {
             connections: fields.whole("connections", 1, MOST_CONNECTIONS),
             rate: fields.checked("rate", rate),
             auto_submitted: fields.boolean("auto_submitted"),
-            return_path: fields.checked("return_path", or_none(address)),
-            reply_path: fields.checked("reply_path", or_none(address)),
+            return_path: fields.checked("return_path", or_none(path)),
+            reply_path: fields.checked("reply_path", or_none(path)),
         };
         let place = fields.place.clone();
         fields.end();

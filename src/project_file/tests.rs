@@ -356,7 +356,7 @@ async fn a_link_goes_to_the_public_host_if_the_project_names_none() {
 }
 
 /// What is put in the place of what, and the place that is named.
-const WRONG: [(&str, &str, &str); 61] = [
+const WRONG: [(&str, &str, &str); 63] = [
     ("[project]", "[project", "line 2"),
     ("slug = \"acme\"", "", "project.slug"),
     ("slug = \"acme\"", "slug = \"Acme\"", "project.slug"),
@@ -400,6 +400,8 @@ const WRONG: [(&str, &str, &str); 61] = [
     ("connections = 10", "rate = \"fast\"", "integrations[0].rate"),
     ("connections = 10", "return_path = \"nobody\"", "integrations[0].return_path"),
     ("connections = 10", "reply_path = \"nobody\"", "integrations[0].reply_path"),
+    ("connections = 10", "return_path = \"account-bounces@acme.example\"", "integrations[0].return_path"),
+    ("connections = 10", "reply_path = \"account-replies@acme.example\"", "integrations[0].reply_path"),
     ("event = \"account.password-reset-requested\"", "event = \"account.exploded\"", "automations[0].event"),
     ("event = \"account.password-reset-requested\"", "", "automations[0].event"),
     ("integration = \"main\"", "integration = \"other\"", "automations[0].integration"),

@@ -46,6 +46,8 @@ macro_rules! query_files {
         pub mod notices;
         #[path = "operators.rs"]
         pub mod operators;
+        #[path = "passed_on.rs"]
+        pub mod passed_on;
         #[path = "pauses.rs"]
         pub mod pauses;
         #[path = "rearm.rs"]

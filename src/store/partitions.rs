@@ -52,6 +52,7 @@ pub async fn drop_before(store: &Store, cutoff: DateTime<Utc>) -> Result<(), Sto
     let mut c = store.write().await?;
     db!(c, absences::delete_before(cutoff))?;
     db!(c, captures::delete_before(cutoff))?;
+    db!(c, passed_on::delete_before(cutoff))?;
     db!(c, suspects::delete_before(cutoff))?;
     db!(c, workers::delete_before(cutoff))?;
     drop(c);

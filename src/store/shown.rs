@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::address::fold;
 use crate::domain::id::ProjectId;
 
 /// A project as stored.
@@ -90,6 +91,16 @@ pub struct AnsweredDispatch {
     pub integration_id: Uuid,
     pub member_id: String,
     pub message_id: String,
+    pub recipient: String,
+    /// As it is now; none of a member who is gone.
+    pub member_email: Option<String>,
+}
+
+impl AnsweredDispatch {
+    /// Whether it went to the address that the member has now. Another's mailbox says nothing of the member.
+    pub fn went_to_member(&self) -> bool {
+        self.member_email.as_deref().is_some_and(|email| fold(email) == fold(&self.recipient))
+    }
 }
 
 /// A try after the first, as shown.

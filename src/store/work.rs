@@ -149,10 +149,21 @@ pub async fn still_wanted(c: &mut Connection, id: Uuid, worker: i64) -> Result<b
     Ok(sqlx::query_scalar::<Db, i64>(sql).bind(id).bind(worker).fetch_one(c).await? > 0)
 }
 
-/// The dispatch that a reply names, of whichever project.
-pub async fn answered(c: &mut Connection, id: Uuid) -> Result<Option<AnsweredDispatch>, StoreError> {
-    let sql = "select id, project_id, integration_id, member_id, message_id from dispatches where id = $1";
-    Ok(sqlx::query_as::<Db, AnsweredDispatch>(sql).bind(id).fetch_optional(c).await?)
+/// The dispatches that a reply names, of whichever project.
+pub async fn answered(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<AnsweredDispatch>, StoreError> {
+    const SQL: &str = dialect(
+        "-- store.work.answered
+         select d.id, d.project_id, d.integration_id, d.member_id, d.message_id, d.recipient, m.email as member_email
+         from dispatches d left join members m on m.project_id = d.project_id and m.id = d.member_id
+           and m.deleted_at is null
+         where d.id = any(array(select value::uuid from json_array_elements_text($1::text::json)))",
+        "-- store.work.answered
+         select d.id, d.project_id, d.integration_id, d.member_id, d.message_id, d.recipient, m.email as member_email
+         from dispatches d left join members m on m.project_id = d.project_id and m.id = d.member_id
+           and m.deleted_at is null
+         where d.id in (select unhex(value) from json_each($1))",
+    );
+    Ok(sqlx::query_as::<Db, AnsweredDispatch>(SQL).bind(rows::ids(ids)).fetch_all(c).await?)
 }
 
 /// Gives back some of what a worker holds; returns which it did hold. Waits for a transaction that is about to

@@ -64,15 +64,15 @@ async fn tell(upkeep: &Upkeep, publisher: &Publisher, taken: &mut Vec<Uuid>) -> 
             return Ok(());
         }
         taken.extend(notices.iter().map(|notice| notice.id));
-        let published = join_all(notices.iter().map(|notice| publish(publisher, notice))).await;
-        let told = notices.iter().zip(&published).filter(|(_, published)| published.is_ok());
+        let confirms = join_all(notices.iter().map(|notice| publish(publisher, notice))).await;
+        let told = notices.iter().zip(&confirms).filter(|(_, confirm)| confirm.is_ok());
         let told: Vec<Uuid> = told.map(|(notice, _)| notice.id).collect();
         if !told.is_empty() {
             let mut c = upkeep.store.write().await?;
             db!(c, notices::delete(&told))?;
             taken.retain(|id| !told.contains(id));
         }
-        published.into_iter().collect::<Result<Vec<()>, _>>()?;
+        confirms.into_iter().collect::<Result<Vec<()>, _>>()?;
     }
 }
 

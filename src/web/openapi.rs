@@ -161,7 +161,7 @@ fn responses(route: &Route, told: &Value) -> Value {
     }
     match route.method {
         "post" if takes_key(route.path) => {
-            codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)])
+            codes.extend([("idempotency-key-in-use", 409), ("idempotency-key-reused", 422)]);
         }
         "put" | "patch" if is_versioned(route) => {
             codes.extend([("precondition-required", 428), ("precondition-failed", 412)]);

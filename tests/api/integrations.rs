@@ -219,3 +219,17 @@ async fn a_try_needs_no_body() {
     let plain = app.request("post", &path).bearer_auth(key.expose()).body("to=x").send().await.unwrap();
     assert_eq!(plain.status(), 415);
 }
+
+#[tokio::test]
+async fn a_path_without_room_for_the_id_of_a_dispatch_is_refused() {
+    let app = App::start().await;
+    let key = app.all_keys().await;
+    for field in ["return_path", "reply_path"] {
+        let mut body = main("smtp://mail.example.com");
+        body[field] = json!("account-bounces@acme.example");
+        let answer = app.post(&key, PATH, &body).await;
+        answer.is_problem(400, "invalid");
+        assert_eq!(answer.json["field"], field, "{}", answer.text);
+        assert!(answer.text.contains("15 octets"), "{}", answer.text);
+    }
+}

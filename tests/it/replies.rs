@@ -1,8 +1,12 @@
 //! Replies to our mails: absences, bounces and people, brought over HTTP as a mail server brings them.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
+use super::support::sink::{At, Step};
 use super::world::{Answer, Setup, World};
 
 /// A world whose integration names its dispatches in envelope and Reply-To.
@@ -86,6 +90,10 @@ async fn a_reply_without_the_path_is_known_by_the_mail_that_it_names() {
     let answer = world.bring(0, "no-reply@acme.example", &format!("In-Reply-To: {id}\n{AWAY}")).await;
     assert_eq!(answer.json["dispatch_id"], dispatch);
     assert_eq!(world.absences("ada").await.0, 1);
+    let unknown = "<00000000000070008000000000000001.ab@acme.example>";
+    let answer =
+        world.bring(0, "no-reply@acme.example", &format!("References: {unknown} {id}\n{AWAY}")).await;
+    assert_eq!(answer.json["dispatch_id"], dispatch, "the first that is known");
 }
 
 #[tokio::test]
@@ -148,6 +156,100 @@ async fn a_persons_reply_starts_the_count_again() {
     assert_eq!(world.absences("ada").await, (0, false));
 }
 
+/// A person's reply to the mail of that path.
+const REPLY: &str = "From: Ada <ada@example.com>\nSubject: Re: Update your password\nMessage-ID: <r1@example.com>\n\n\
+                     The link is dead.\n\nOn 1 Jul 2026, Acme <no-reply@acme.example> wrote:\n> Hello Ada\n";
+
+#[tokio::test]
+async fn a_persons_reply_is_passed_on_once_whatever_fails_and_never_in_a_circle() {
+    let world = with_paths(Setup::default()).await;
+    world.sql("update integrations set reply_to = 'help@acme.example'").await;
+    world.sql("update catalogue set revision = revision + 1").await;
+    world.nudge().await;
+    world.member("ada").await;
+    let (dispatch, path) = world.mailed("ada").await;
+    let path = path.replace("bounces", "replies");
+    world.sink.script([Step::reply_at(At::Rcpt, "451 4.7.1 later").to("help@acme.example")]);
+    let failed = world.bring(0, &path, REPLY).await;
+    assert_eq!((failed.status, failed.json["code"].as_str()), (503, Some("unavailable")), "{failed:?}");
+    for _ in 0..2 {
+        let answer = world.bring(0, &path, REPLY).await;
+        assert_eq!((answer.status, &answer.json["verdict"]), (200, &json!("human")), "{answer:?}");
+        assert_eq!(
+            (&answer.json["passed_on"], &answer.json["dispatch_id"]),
+            (&json!(true), &json!(dispatch))
+        );
+    }
+    let all = world.sink.mails();
+    let passed: Vec<_> = all.iter().filter(|mail| mail.to == ["help@acme.example"]).collect();
+    assert_eq!(passed.len(), 1);
+    let mail = String::from_utf8(passed[0].data.clone()).unwrap();
+    for line in [
+        "From: Acme <no-reply@acme.example>",
+        "Reply-To: ada@example.com",
+        "Subject: Re: Update your password",
+        "Auto-Submitted: auto-generated",
+        "The link is dead.",
+    ] {
+        assert!(mail.lines().any(|other| other.replace('"', "") == line), "{line}: {mail}");
+    }
+    assert!(!mail.contains("Hello Ada"), "{mail}");
+    // As if `reply_to` led back to us.
+    let circle = world.bring(0, &path, &mail).await;
+    assert_eq!((&circle.json["verdict"], &circle.json["passed_on"]), (&json!("auto-other"), &json!(null)));
+    assert_eq!(world.mails_to("help@acme.example").len(), 1);
+    // The mail is forgotten, its address still tells.
+    world.sql("delete from dispatches").await;
+    let late = REPLY.replace("r1@", "r2@");
+    let answer = world.bring(0, &path, &late).await;
+    assert_eq!(
+        (&answer.json["passed_on"], &answer.json["dispatch_id"]),
+        (&json!(true), &json!(null)),
+        "{answer:?}"
+    );
+    assert_eq!(world.mails_to("help@acme.example").len(), 2);
+    // Brought by many at once.
+    let third = REPLY.replace("r1@", "r3@");
+    for answer in join_all((0..16).map(|_| world.bring(0, &path, &third))).await {
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+    }
+    assert_eq!(world.mails_to("help@acme.example").len(), 3);
+}
+
+#[tokio::test]
+async fn without_an_address_for_replies_the_answer_says_that_none_is_passed_on() {
+    let world = with_paths(Setup::default()).await;
+    world.member("ada").await;
+    let (_, path) = world.mailed("ada").await;
+    let answer = world.bring(0, &path, REPLY).await;
+    assert_eq!((answer.status, &answer.json["passed_on"]), (200, &json!(false)), "{answer:?}");
+    assert!(answer.json["detail"].as_str().unwrap().contains("no `reply_to`"));
+    let nothing = world.bring(0, "nobody@acme.example", REPLY).await;
+    assert_eq!((nothing.status, &nothing.json["passed_on"]), (200, &json!(false)), "{nothing:?}");
+    assert_eq!(world.sink.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn what_another_mailbox_answers_says_nothing_of_the_member() {
+    let world = with_paths(Setup::default()).await;
+    world.member("ada").await;
+    let (_, first) = world.mailed("ada").await;
+    world.bring(0, &first, AWAY).await;
+    let (_, second) = world.mailed("ada").await;
+    world.until_idle().await;
+    let moved = "update members set email = 'ada@other.example', email_key = 'ada@other.example' where id = 'mem_ada'";
+    assert_eq!(world.sql(moved).await, 1);
+    let answer = world.bring(0, &second, AWAY).await;
+    assert_eq!(
+        (&answer.json["verdict"], &answer.json["event_id"]),
+        (&json!("ooo"), &json!(null)),
+        "{answer:?}"
+    );
+    assert!(answer.json["detail"].as_str().unwrap().contains("does not count"));
+    assert_eq!(world.bring(0, &second, REPLY).await.json["verdict"], "human");
+    assert_eq!(world.absences("ada").await, (1, false), "neither counted nor a sign of life");
+}
+
 #[tokio::test]
 async fn only_a_message_is_taken() {
     let world = World::start().await;
@@ -155,6 +257,26 @@ async fn only_a_message_is_taken() {
     assert_eq!((answer.status, answer.json["code"].as_str()), (415, Some("unsupported-media-type")));
     let answer = world.bring(0, "", "").await;
     assert_eq!((answer.status, answer.json["verdict"].as_str()), (200, Some("human")));
+}
+
+#[tokio::test]
+async fn uploads_that_break_off_hold_up_nobody() {
+    let world = World::start().await;
+    let address = world.nodes[0].base.trim_start_matches("http://").to_owned();
+    let begun = format!(
+        "POST /v1/inbound HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: message/rfc822\r\nContent-Length: 1000\r\n\r\nSubject: x\r\n",
+        world.key.expose()
+    );
+    let uploads: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut upload = TcpStream::connect(&address).unwrap();
+            upload.write_all(begun.as_bytes()).unwrap();
+            upload
+        })
+        .collect();
+    drop(uploads);
+    assert_eq!(world.bring(0, "", "Subject: x\n\nHello").await.status, 200);
 }
 
 /// Dispatches that are answered at once.

@@ -164,8 +164,9 @@ pub(super) async fn test(
 impl Body {
     /// All of an integration: what is left out is as if it had never been said.
     fn wish(self) -> Result<Wish, Problem> {
-        let optional = |field: &str, text: Option<String>| {
-            let text = or_none(integration::address)(&text.unwrap_or_default());
+        let reply_to = or_none(integration::address)(&self.reply_to.unwrap_or_default());
+        let path = |field: &str, text: Option<String>| {
+            let text = or_none(integration::path)(&text.unwrap_or_default());
             text.map(Some).map_err(|what| Problem::invalid(field, &what))
         };
         let kind = self.kind.as_deref().map(Kind::from_name).transpose();
@@ -181,12 +182,12 @@ impl Body {
             kind: kind.map_err(|what| Problem::invalid("kind", what))?,
             url: url.map_err(|what| Problem::invalid("url", &what))?,
             from: Some(integration::mailbox(&self.from).map_err(|what| Problem::invalid("from", what))?),
-            reply_to: optional("reply_to", self.reply_to)?,
+            reply_to: Some(reply_to.map_err(|what| Problem::invalid("reply_to", &what))?),
             connections: Some(connections),
             rate: Some(rate.map_err(|what| Problem::invalid("rate", what))?),
             auto_submitted: Some(self.auto_submitted.unwrap_or(true)),
-            return_path: optional("return_path", self.return_path)?,
-            reply_path: optional("reply_path", self.reply_path)?,
+            return_path: path("return_path", self.return_path)?,
+            reply_path: path("reply_path", self.reply_path)?,
         })
     }
 }
