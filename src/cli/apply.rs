@@ -84,8 +84,8 @@ async fn readdress(
     let flows = Flows::new(store.clone(), context.clock.clone(), keys.clone(), live, None);
     let actor = Actor { name: "apply".to_owned(), client: None };
     for (project, member, email) in moves {
-        let moved = flows.change_email(project, &MemberRef::Id(member.clone()), email, &actor).await;
-        moved.with_context(|| format!("the address of {member} was not changed, all else was"))?;
+        let done = flows.change_email(project, &MemberRef::Id(member.clone()), email, &actor).await;
+        done.with_context(|| format!("the address of {member} was not changed, all else was"))?;
     }
     Ok(())
 }
