@@ -41,6 +41,21 @@ impl Purpose {
         Self::ALL.into_iter().find(|purpose| purpose.name() == name)
     }
 
+    /// The only event type that it has a meaning for.
+    pub fn only_event(self) -> Option<&'static str> {
+        match self {
+            Self::ChangeEmail => Some("account.email-change-requested"),
+            Self::UndoEmailChange => Some("account.email-changed"),
+            Self::ResetPassword | Self::Notifications => None,
+        }
+    }
+
+    /// The only one that can go with an event type, whose mails go to an address that nobody has confirmed or to
+    /// one that was left: any other would hand the account over.
+    pub fn only_of(event_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.only_event() == Some(event_type))
+    }
+
     /// How long a token lives when nothing else is said: 30 min, 60 min, 7 days, 30 days.
     pub fn default_lifetime(self) -> Duration {
         Duration::from_secs(match self {

@@ -252,6 +252,7 @@ impl Checking<'_> {
             Content::BuiltIn(one) => self.built_in_purpose(one),
             Content::Own(texts) => self.own_purpose(event_type, texts),
         }?;
+        self.fits(event_type, content, purpose);
         let given = match self.wish.token {
             Some(TokenWish::Some { lifetime, .. }) => lifetime,
             _ => None,
@@ -302,15 +303,20 @@ impl Checking<'_> {
         if purpose.is_none() && self.wish.token.is_some() {
             self.wrong("token.purpose", "is required: what the token is for");
         }
-        let needs = match purpose {
-            Some(Purpose::ChangeEmail) => "account.email-change-requested",
-            Some(Purpose::UndoEmailChange) => "account.email-changed",
-            _ => event_type,
-        };
-        if needs != event_type {
-            self.wrong("token.purpose", format!("has no meaning but for the event `{needs}`"));
-        }
         purpose
+    }
+
+    fn fits(&mut self, event_type: &str, content: &Content, purpose: Purpose) {
+        let is_given = self.wish.token.is_some() || matches!(content, Content::Own(_));
+        let field = if is_given { "token.purpose" } else { "template" };
+        let (only, its_event) = (Purpose::only_of(event_type), purpose.only_event());
+        if let Some(only) = only.filter(|only| *only != purpose) {
+            let what =
+                format!("is for `{}`: with `{event_type}` goes only `{}`", purpose.name(), only.name());
+            self.wrong(field, what);
+        } else if let Some(needs) = its_event.filter(|needs| *needs != event_type) {
+            self.wrong(field, format!("has no meaning but for the event `{needs}`"));
+        }
     }
 
     fn link(&mut self, content: &Content, token: Option<TokenPlan>) -> Option<String> {

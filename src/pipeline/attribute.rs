@@ -27,7 +27,7 @@ pub(super) fn split_routing_key(key: &str) -> (Result<&str, Refusal>, Result<Cow
 }
 
 /// A type without a dot is one of accounts.
-pub(super) fn full_type(kind: &str) -> String {
+pub fn full_type(kind: &str) -> String {
     if kind.contains('.') { kind.to_owned() } else { format!("account.{kind}") }
 }
 

@@ -22,6 +22,11 @@ pub(super) const DISABLED: &str = "it is switched off";
 pub(super) const CONDITION_FALSE: &str = "its condition does not hold";
 pub(super) const CONDITION_FAILED: &str = "its condition could not be evaluated";
 const UNFIT: &str = "its token has no meaning for this event";
+const ONLY_CHANGE: &str = "of tokens only change-email may go to an address that is not confirmed yet";
+const ONLY_UNDO: &str = "of tokens only undo-email-change may be sent when the address has changed";
+
+/// The type whose automations are asked by every event that moved the member.
+pub(super) const MOVED: &str = "account.email-changed";
 
 /// An automation of the event's type, kept with the event.
 #[derive(Serialize)]
@@ -50,9 +55,8 @@ impl<'a> Asked<'a> {
         Self { event, moved, now, facts, member: member.map(Addressee::of).unwrap_or_default() }
     }
 
-    /// Of the event's type. Those of `account.email-changed` are asked by every event that moved the member.
+    /// Of the event's type, and those of [`MOVED`] if it moved the member.
     fn automations(&self) -> impl Iterator<Item = &'a Arc<Automation>> + use<'a> {
-        const MOVED: &str = "account.email-changed";
         let event = self.event;
         let kind = event.incoming.kind.as_str();
         let of_type = |kind: &str| event.project.automations.get(kind).map_or(&[][..], Vec::as_slice);
@@ -60,18 +64,33 @@ impl<'a> Asked<'a> {
         of_type(kind).iter().chain(also)
     }
 
+    /// Whether an automation is one of those.
+    pub(super) fn is_asked(&self, automation: &Automation) -> bool {
+        let asked = automation.event_type.as_str();
+        asked == self.event.incoming.kind || self.moved && asked == MOVED
+    }
+
+    /// Why its token cannot be sent with this event, whose mail may go to an address that nobody has confirmed, or
+    /// to one that was left: any token but the one made for that would hand the account over.
+    fn unfit(&self, purpose: Purpose) -> Option<&'static str> {
+        let is_asked_for = matches!(self.event.change, Change::EmailChangeRequested(..));
+        match purpose {
+            Purpose::UndoEmailChange if self.moved => None,
+            Purpose::ChangeEmail if is_asked_for => None,
+            _ if self.moved => Some(ONLY_UNDO),
+            _ if is_asked_for => Some(ONLY_CHANGE),
+            Purpose::UndoEmailChange | Purpose::ChangeEmail => Some(UNFIT),
+            Purpose::ResetPassword | Purpose::Notifications => None,
+        }
+    }
+
     /// Why an automation does not send; `None`: it does.
-    fn why_not(&self, automation: &Automation) -> Option<&'static str> {
+    pub(super) fn why_not(&self, automation: &Automation) -> Option<&'static str> {
         if !automation.enabled {
             return Some(DISABLED);
         }
-        let fits = automation.token.is_none_or(|plan| match plan.purpose {
-            Purpose::UndoEmailChange => self.moved,
-            Purpose::ChangeEmail => matches!(self.event.change, Change::EmailChangeRequested(..)),
-            Purpose::ResetPassword | Purpose::Notifications => true,
-        });
-        if !fits {
-            return Some(UNFIT);
+        if let Some(unfit) = automation.token.and_then(|plan| self.unfit(plan.purpose)) {
+            return Some(unfit);
         }
         let max_age = TimeDelta::from_std(automation.max_age).unwrap_or(TimeDelta::MAX);
         if self.now - self.event.since > max_age {
@@ -127,9 +146,28 @@ mod tests {
 
     use super::super::fixture::{RESET, at, automation, incoming, prepared, project};
     use super::*;
-    use crate::domain::catalogue::{Catalogue, Project};
+    use crate::domain::catalogue::{Catalogue, Project, TokenPlan};
     use crate::domain::condition::Condition;
     use crate::domain::id::ProjectId;
+
+    #[test]
+    fn with_a_change_of_the_address_goes_only_the_token_that_was_made_for_it() {
+        const ASKED: &str = "account.email-change-requested";
+        let fits = |kind: &str, moved: bool, purpose: Purpose| {
+            let project = project(Vec::new());
+            let data = json!({ "member": "mem_ada", "new_email": "ada@new.example" });
+            let event = prepared(&project, incoming("1", kind, at(0), data));
+            let token = Some(TokenPlan { purpose, lifetime: purpose.default_lifetime() });
+            let automation = Automation { event_type: kind.to_owned(), token, ..automation("One", 1800) };
+            Asked::new(&event, None, moved, at(0)).why_not(&automation).is_none()
+        };
+        for purpose in Purpose::ALL {
+            assert_eq!(fits(ASKED, false, purpose), purpose == Purpose::ChangeEmail, "{purpose:?}");
+            assert_eq!(fits(MOVED, true, purpose), purpose == Purpose::UndoEmailChange, "{purpose:?}");
+            let elsewhere = matches!(purpose, Purpose::ResetPassword | Purpose::Notifications);
+            assert_eq!(fits(RESET, false, purpose), elsewhere, "{purpose:?}");
+        }
+    }
 
     /// A catalogue of so many projects, the last of them with so many automations, ten of which are asked.
     fn catalogue(projects: u128, automations: usize) -> (Catalogue, ProjectId) {

@@ -44,6 +44,7 @@ mod write;
 
 use std::net::IpAddr;
 
+pub use attribute::full_type;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::event::{Incoming, Planned};

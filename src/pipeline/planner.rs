@@ -2,6 +2,7 @@
 //! transaction, and answers each once that is committed. One bad event never spoils a batch: the batch is
 //! split until the culprit stands alone.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -253,6 +254,7 @@ impl Planner {
     /// Answers what is decided; an unknown member is tried again for a while.
     async fn answer(&self, jobs: Vec<Job>, planned: Vec<Planned>) -> Vec<Later> {
         let (mut later, mut refused) = (Vec::new(), Vec::new());
+        self.arm_again(&jobs, &planned).await;
         for (job, planned) in jobs.into_iter().zip(planned) {
             let incoming = &job.prepared.incoming;
             match planned {
@@ -268,9 +270,6 @@ impl Planner {
                     }
                 }
                 planned => {
-                    if let (true, Planned::Duplicate { event, .. }) = (job.replay, &planned) {
-                        self.arm_again(job.prepared.project.id, *event).await;
-                    }
                     count(&incoming.kind, outcome(&planned));
                     job.answer.send(planned).ok();
                 }
@@ -280,16 +279,40 @@ impl Planner {
         later
     }
 
-    /// A replay is answered once it is committed.
-    async fn arm_again(&self, project: ProjectId, event: EventId) {
+    /// Replays are answered once they are committed.
+    async fn arm_again(&self, jobs: &[Job], planned: &[Planned]) {
+        let mut replayed: HashMap<ProjectId, Vec<EventId>> = HashMap::new();
+        for (job, planned) in jobs.iter().zip(planned) {
+            if let (true, Planned::Duplicate { event, .. }) = (job.replay, planned) {
+                let events = replayed.entry(job.prepared.project.id).or_default();
+                if !events.contains(event) {
+                    events.push(*event);
+                }
+            }
+        }
+        for (project, events) in replayed {
+            if self.arm_some(project, &events).await {
+                continue;
+            }
+            for event in events {
+                if !self.arm_some(project, &[event]).await {
+                    tracing::error!(event.id = %event, "an event could not be replayed");
+                }
+            }
+        }
+    }
+
+    /// `false`: the database refuses the data of one of them.
+    async fn arm_some(&self, project: ProjectId, events: &[EventId]) -> bool {
         let mut pause = Pause::default();
-        while let Err(error) = self.rearm.replay_event(project, event).await {
+        while let Err(error) = self.rearm.replay_events(project, events).await {
             if error.fault() == Fault::Data {
-                tracing::error!(error = &error as &dyn std::error::Error, "an event could not be replayed");
-                return;
+                tracing::warn!(error = &error as &dyn std::error::Error, "replayed events were refused");
+                return false;
             }
             pause.after(&error).await;
         }
+        true
     }
 }
 
@@ -318,8 +341,6 @@ pub(super) fn count(kind: &str, outcome: &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use futures_util::future::join_all;
     use serde_json::json;
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::lanes::Lanes;
 use super::live::Live;
 use super::plan;
-use super::replay::{Replay, read_accounts};
+use super::replay::{Replay, lock_accounts};
 use crate::domain::clock::Clock;
 use crate::domain::id::{DispatchId, EventId, ProjectId};
 use crate::domain::keys::Keyring;
@@ -48,11 +48,12 @@ pub enum Verdict {
     Unknown,
     /// It is not in a state for this: sent, or already armed.
     Unfit,
-    /// A later request of that member and purpose exists, or a change of the account, or its token was used.
+    /// A later request of that member and purpose exists, or a change of the account, or its token was used, or its
+    /// member is gone.
     Superseded,
     /// Its `max_age` has run out: replay it.
     Expired,
-    /// Its automation is gone, or switched off.
+    /// Its automation is gone, is switched off, or is not for this event any more.
     NoAutomation,
 }
 
@@ -86,6 +87,8 @@ impl Rearm {
             let (wanted, now) = (uuids(some), self.desk.clock.now());
             let mut tx = self.desk.store.begin().await?;
             let states = db!(tx, rearm::states(project.0, &wanted))?;
+            lock_accounts(&mut tx, project, &states).await?;
+            let states = db!(tx, rearm::states(project.0, &wanted))?;
             let done: HashSet<Uuid> = db!(tx, rearm::retry(project.0, &wanted, now))?.into_iter().collect();
             self.wake(&mut tx, &done).await?;
             tx.commit().await?;
@@ -117,13 +120,29 @@ impl Rearm {
         Ok(verdicts)
     }
 
-    /// The dead ones of an event are planned again; its others are not touched, and not told of.
-    pub async fn replay_event(&self, project: ProjectId, event: EventId) -> Result<Verdicts, StoreError> {
-        let mut c = self.desk.store.read().await?;
-        let ids = db!(c, rearm::dead_of_event(project.0, event.0))?;
-        drop(c);
-        let ids: Vec<DispatchId> = ids.into_iter().map(DispatchId).collect();
-        self.replay(project, &ids).await
+    /// The dead ones of events are planned again; their others are not touched, and not told of. What stays dead gets
+    /// a new copy: the one that was there may be the message that brought the event back.
+    pub async fn replay_events(
+        &self,
+        project: ProjectId,
+        events: &[EventId],
+    ) -> Result<Verdicts, StoreError> {
+        let mut verdicts = Verdicts::new();
+        for some in events.chunks(BATCH) {
+            let events: Vec<Uuid> = some.iter().map(|id| id.0).collect();
+            let mut c = self.desk.store.read().await?;
+            let ids = db!(c, rearm::dead_of_events(project.0, &events))?;
+            drop(c);
+            let ids: Vec<DispatchId> = ids.into_iter().map(DispatchId).collect();
+            verdicts.extend(self.replay(project, &ids).await?);
+        }
+        let stayed = verdicts.iter().filter(|(_, verdict)| *verdict != Verdict::Done);
+        let stayed: Vec<Uuid> = stayed.map(|(id, _)| id.0).collect();
+        if !stayed.is_empty() {
+            let mut c = self.desk.store.write().await?;
+            db!(c, dead::copy_again(project.0, &stayed))?;
+        }
+        Ok(verdicts)
     }
 
     /// What is not sent yet shall not be. One that is in hand is asked for.
@@ -167,9 +186,12 @@ impl Rearm {
         let catalogue = self.desk.live.current();
         let mut tx = self.desk.store.begin().await?;
         let states = db!(tx, rearm::states(project.0, ids))?;
+        let accounts = lock_accounts(&mut tx, project, &states).await?;
         let mut dead = db!(tx, rearm::dead(project.0, ids))?;
-        dead.sort_by_key(|row| row.time);
-        let accounts = read_accounts(&mut tx, &dead).await?;
+        // One that died a moment ago is not of a locked member.
+        let was_dead = |id: Uuid| states.iter().any(|row| row.id == id && row.state == "dead");
+        dead.retain(|row| was_dead(row.id));
+        dead.sort_by_key(|row| std::cmp::Reverse((row.time, row.event_id)));
         let desk = plan::Desk { catalogue: &catalogue, keys: &self.desk.keys, now: self.desk.clock.now() };
         let mut replay = Replay::new(&desk, accounts, &dead);
         let mut decided: HashMap<Uuid, Verdict> = states.iter().map(|row| (row.id, Verdict::Unfit)).collect();

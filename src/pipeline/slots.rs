@@ -25,12 +25,13 @@ pub(super) struct Slot {
     issued_by: Option<usize>,
     /// As it was read.
     read: Option<ReadToken>,
+    /// The event that asked last, of those that were there before the batch, or are replayed in it.
+    asked_by: Option<Uuid>,
 }
 
 /// A token as it was read, for an event that is replayed.
 pub(super) struct ReadToken {
     pub(super) id: Uuid,
-    event: Uuid,
     pub(super) is_live: bool,
     pub(super) dispatches: Vec<Uuid>,
     pub(super) payload: String,
@@ -64,14 +65,29 @@ impl Accounts {
             requested_at: Some(token.requested_at),
             stored: is_live.then(|| (id, dispatches.clone())),
             issued_by: None,
-            read: Some(ReadToken { id, event, is_live, dispatches, payload }),
+            read: Some(ReadToken { id, is_live, dispatches, payload }),
+            asked_by: Some(event),
         };
         self.slots.insert(((ProjectId(token.project_id), token.member_id), purpose, token.scope), slot);
     }
 
-    /// The token that an event issued, whatever became of it.
+    /// The token that an event issued, whatever became of it, unless another was issued in its place.
     pub(super) fn token_of(&self, key: &SlotKey, event: Uuid) -> Option<&ReadToken> {
-        self.slots.get(key)?.read.as_ref().filter(|read| read.event == event)
+        self.slots.get(key).filter(|slot| slot.asked_by == Some(event))?.read.as_ref()
+    }
+
+    /// Asks for a token again, for an event that is replayed: what another asked for in the same moment stays.
+    pub(super) fn request_again(&mut self, key: &SlotKey, time: DateTime<Utc>, event: Uuid) -> Request {
+        let asked = self.slots.get(key).and_then(|slot| Some((slot.requested_at?, slot.asked_by?)));
+        if asked.is_some_and(|(newest, by)| by != event && newest >= time) {
+            return Request::Superseded;
+        }
+        let (member, purpose, scope) = key;
+        let request = self.request_token((member, *purpose, scope), time, 0);
+        if let (Request::Issued, Some(slot)) = (&request, self.slots.get_mut(key)) {
+            slot.asked_by = Some(event);
+        }
+        request
     }
 
     /// Ends tokens of the member by a change of that time, and takes away the mails that carry them.

@@ -436,6 +436,9 @@ const WRONG: [(&str, &str, &str); 61] = [
     ("{{ token }}", "7", "automations[0].link"),
     ("purpose = \"reset-password\"", "purpose = \"fun\"", "automations[0].token.purpose"),
     ("purpose = \"reset-password\"", "purpose = \"change-email\"", "automations[0].token.purpose"),
+    // No other token goes to an address that is not confirmed, or with a change of the address.
+    ("account.password-reset-requested", "email-change-requested", "automations[0].token.purpose"),
+    ("account.password-reset-requested", "account.email-changed", "automations[0].token.purpose"),
     ("lifetime = \"30m\"", "lifetime = \"13h\"", "automations[0].token.lifetime"),
     ("lifetime = \"30m\"", "lifetime = 30", "automations[0].token.lifetime"),
     ("max_age = \"2h\"", "max_age = \"1s\"", "automations[0].max_age"),

@@ -14,9 +14,10 @@ pub async fn counted(
 ) -> Result<Vec<(Uuid, String, String)>, StoreError> {
     const SQL: &str = dialect(
         "-- store.absences.counted
-         select a.project_id, a.member_id, a.answered
-         from json_to_recordset($1::text::json) as k(project uuid, member text, answered text)
-         join absences a on a.project_id = k.project and a.member_id = k.member and a.answered = k.answered",
+         -- By key, one after another: a join would be planned while the table is empty, to read all of it.
+         select a.* from json_to_recordset($1::text::json) as k(project uuid, member text, answered text)
+         cross join lateral (select project_id, member_id, answered from absences where project_id = k.project
+           and member_id = k.member and answered = k.answered limit 1) a",
         "-- store.absences.counted
          select a.project_id, a.member_id, a.answered from json_each($1) k
          cross join absences a on a.project_id = unhex(k.value ->> 'project')
@@ -34,11 +35,13 @@ pub async fn about_absence(
     const SQL: &str = dialect(
         "-- store.absences.about_absence
          with k as materialized (
-           select * from json_to_recordset($1::text::json) as k(project uuid, dispatch uuid))
-         select d.id from dispatches d join events e on e.id = d.event_id
-         where d.id = any(array(select dispatch from k))
-           and exists (select 1 from k where k.dispatch = d.id and k.project = d.project_id)
-           and e.type = any(array(select value from json_array_elements_text($2::text::json)))",
+           select * from json_to_recordset($1::text::json) as k(project uuid, dispatch uuid)),
+         d as materialized (
+           select id, project_id, event_id from dispatches where id = any(array(select dispatch from k))),
+         e as materialized (
+           select id, type from events where id = any(array(select event_id from d)))
+         select d.id from k join d on d.id = k.dispatch and d.project_id = k.project join e on e.id = d.event_id
+         where e.type in (select value from json_array_elements_text($2::text::json))",
         "-- store.absences.about_absence
          select d.id from json_each($1) k
          cross join dispatches d on d.id = unhex(k.value ->> 'dispatch') and d.project_id = unhex(k.value ->> 'project')

@@ -57,6 +57,7 @@ pub struct AgainRow {
 #[derive(sqlx::FromRow)]
 pub struct StateRow {
     pub id: Uuid,
+    pub member_id: String,
     pub state: String,
     pub expires_at: DateTime<Utc>,
 }

@@ -40,9 +40,10 @@ pub async fn get(c: &mut Connection, project: Uuid, id: Uuid) -> Result<Option<D
 /// Since when the oldest dead dispatch is one, about: the oldest ids are looked at, which are in the order of their
 /// planning.
 pub async fn oldest(c: &mut Connection) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let sql = "select min(at) from (select case d.reason when 'expired' then d.expires_at else coalesce( \
-                 (select max(a.at) from attempts a where a.dispatch_id = d.id), d.first_at, d.due_at) end as at \
-               from dispatches d where d.state = 'dead' order by d.id limit 100) as oldest";
+    let sql = "with oldest as materialized (select id, reason, expires_at, first_at, due_at from dispatches \
+                 where state = 'dead' order by id limit 100) \
+               select min(case d.reason when 'expired' then d.expires_at else coalesce( \
+                 (select max(a.at) from attempts a where a.dispatch_id = d.id), d.first_at, d.due_at) end) from oldest d";
     Ok(sqlx::query_scalar::<Db, Option<DateTime<Utc>>>(sql).fetch_one(c).await?)
 }
 
@@ -61,8 +62,9 @@ pub async fn uncopied(c: &mut Connection, limit: i64) -> Result<Vec<DeadEvent>, 
 /// Copies of these are in the dead queue, whatever became of them meanwhile.
 pub async fn copied(c: &mut Connection, ids: &[Uuid]) -> Result<(), StoreError> {
     const SQL: &str = dialect(
-        "update dispatches set copied_due_at = due_at where id in (select id from dispatches where id in (
-           select value::uuid from json_array_elements_text($1::text::json)) order by id for no key update)",
+        "update dispatches set copied_due_at = due_at where id = any(array(select id from dispatches
+           where id = any(array(select value::uuid from json_array_elements_text($1::text::json)))
+           order by id for no key update))",
         "update dispatches set copied_due_at = due_at where id in (select unhex(value) from json_each($1))",
     );
     sqlx::query::<Db>(SQL).bind(rows::ids(ids)).execute(c).await?;
@@ -72,9 +74,9 @@ pub async fn copied(c: &mut Connection, ids: &[Uuid]) -> Result<(), StoreError> 
 /// Dispatches that are dead no more, whose copies are to be taken out: one that dies again from now on gets another.
 pub async fn overcopied(c: &mut Connection, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
-        "update dispatches set copied_due_at = null where id in (
+        "update dispatches set copied_due_at = null where id = any(array(
            select id from dispatches where state <> 'dead' and copied_due_at is not null
-           order by id limit $1 for no key update) returning id",
+           order by id limit $1 for no key update)) returning id",
         "update dispatches set copied_due_at = null where id in (
            select id from dispatches where state <> 'dead' and copied_due_at is not null order by id limit $1) returning id",
     );
@@ -84,12 +86,29 @@ pub async fn overcopied(c: &mut Connection, limit: i64) -> Result<Vec<Uuid>, Sto
 /// Which of the dispatches are dead, and said to have a copy.
 pub async fn copies_of(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
-        "select id from dispatches where state = 'dead' and copied_due_at = due_at
-           and id in (select value::uuid from json_array_elements_text($1::text::json))",
+        "select id from dispatches where case state when 'dead' then true end and copied_due_at = due_at
+           and id = any(array(select value::uuid from json_array_elements_text($1::text::json)))",
         "select id from dispatches where state = 'dead' and copied_due_at = due_at
            and id in (select unhex(value) from json_each($1))",
     );
     Ok(sqlx::query_scalar::<Db, Uuid>(SQL).bind(rows::ids(ids)).fetch_all(c).await?)
+}
+
+/// Dead dispatches of which a new copy is to be made in place of the one that there was, if it is still there.
+pub async fn copy_again(c: &mut Connection, project: Uuid, ids: &[Uuid]) -> Result<(), StoreError> {
+    const SQL: &str = dialect(
+        "update dispatches set copied_due_at = $3 where id = any(array(
+           select id from dispatches where project_id = $1 and case state when 'dead' then true end
+             and copied_due_at is not null
+             and id = any(array(select value::uuid from json_array_elements_text($2::text::json)))
+           order by id for no key update)) and case state when 'dead' then true end",
+        "update dispatches set copied_due_at = $3 where project_id = $1 and state = 'dead'
+           and copied_due_at is not null and id in (select unhex(value) from json_each($2))",
+    );
+    // The copy that it has is of no death.
+    let query = sqlx::query::<Db>(SQL).bind(project).bind(rows::ids(ids)).bind(DateTime::UNIX_EPOCH);
+    query.execute(c).await?;
+    Ok(())
 }
 
 /// Takes a chore, or keeps it; `false` while another process has it.

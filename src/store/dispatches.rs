@@ -42,9 +42,9 @@ pub async fn lock_open(c: &mut Connection, ids: &[Uuid], members: &[MemberId]) -
          open as (
            select id, project_id, member_id from dispatches where state = 'pending' and holder is null
            union all select id, project_id, member_id from dispatches where state = 'pending' and holder is not null)
-         select count(*) from (select id from dispatches where id in (
+         select count(*) from (select id from dispatches where id = any(array(
              select value::uuid from json_array_elements_text($1::text::json)
-             union select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
+             union select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id))
            and case state when 'pending' then true end order by id for no key update) as locked",
         "select 0 where $1 <> $2",
     );
@@ -61,9 +61,9 @@ pub async fn cancel(c: &mut Connection, ids: &[Uuid], reason: &str) -> Result<()
            reason = case when holder is null then $2 else reason end
          -- The `case` keeps the planner to the key: it would take an index of what is pending, which is full of rows
          -- that were settled a moment ago.
-         where id in (select id from dispatches where id in (
-           select value::uuid from json_array_elements_text($1::text::json))
-           and case state when 'pending' then true end order by id for no key update)",
+         where id = any(array(select id from dispatches
+           where id = any(array(select value::uuid from json_array_elements_text($1::text::json)))
+           and case state when 'pending' then true end order by id for no key update))",
         "update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
@@ -85,9 +85,9 @@ pub async fn cancel_members(c: &mut Connection, members: &[MemberId], reason: &s
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
            reason = case when holder is null then $2 else reason end
-         where id in (select id from dispatches where id in (
-           select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id)
-           and case state when 'pending' then true end order by id for no key update)",
+         where id = any(array(select id from dispatches where id = any(array(
+           select o.id from open o join gone g on g.project = o.project_id and g.member = o.member_id))
+           and case state when 'pending' then true end order by id for no key update))",
         "-- store.dispatches.cancel_members
          update dispatches set cancel_reason = $2,
            state = case when holder is null then 'cancelled' else state end,
@@ -147,9 +147,10 @@ pub async fn attempts_of(
 ) -> Result<Vec<StoredAttemptOf>, StoreError> {
     const SQL: &str = dialect(
         "-- store.dispatches.attempts_of
-         select a.dispatch_id, a.at, a.class, a.code, a.reply from json_array_elements_text($2::text::json) k
-         join dispatches d on d.id = k.value::uuid and d.project_id = $1
-         join attempts a on a.dispatch_id = d.id order by a.dispatch_id, a.number",
+         with d as materialized (select id from dispatches where project_id = $1
+           and id = any(array(select value::uuid from json_array_elements_text($2::text::json))))
+         select dispatch_id, at, class, code, reply from attempts where dispatch_id = any(array(select id from d))
+         order by dispatch_id, number",
         "-- store.dispatches.attempts_of
          select a.dispatch_id, a.at, a.class, a.code, a.reply from json_each($2) k
          cross join dispatches d on d.id = unhex(k.value) and d.project_id = $1

@@ -53,6 +53,13 @@ pub async fn issue(c: &mut Connection, rows: &[TokenRow]) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Says which dispatches carry a token. Its member is locked.
+pub async fn carried(c: &mut Connection, id: Uuid, dispatches: &[Uuid]) -> Result<(), StoreError> {
+    let query = sqlx::query::<Db>("update tokens set dispatches = $2 where id = $1").bind(id);
+    query.bind(json(dispatches)).execute(c).await?;
+    Ok(())
+}
+
 /// Ends tokens that are still good, by their ids.
 pub async fn end(c: &mut Connection, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), StoreError> {
     const SQL: &str = dialect(

@@ -171,12 +171,13 @@ pub async fn answered(c: &mut Connection, ids: &[Uuid]) -> Result<Vec<AnsweredDi
 pub async fn release(c: &mut Connection, ids: &[Uuid], worker: i64) -> Result<Vec<Uuid>, StoreError> {
     const SQL: &str = dialect(
         "-- store.work.release
-         with held as materialized (select id, holder from dispatches where state = 'pending'
-           and id in (select value::uuid from json_array_elements_text($1::text::json)) for update)
+         with held as materialized (select id, holder from dispatches
+           where id = any(array(select value::uuid from json_array_elements_text($1::text::json)))
+           and case state when 'pending' then true end order by id for update)
          update dispatches d set holder = null,
            state = case when d.cancel_reason is not null then 'cancelled' else d.state end,
            reason = coalesce(d.cancel_reason, d.reason)
-         from held where d.id = held.id and held.holder = $2 returning d.id",
+         where d.id = any(array(select id from held where holder = $2)) returning d.id",
         "-- store.work.release
          update dispatches set holder = null,
            state = case when cancel_reason is not null then 'cancelled' else state end,

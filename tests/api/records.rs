@@ -243,3 +243,35 @@ async fn dispatches_are_found_by_state_and_retried_or_cancelled() {
     assert!(audit.text.contains("dispatches.retried") && audit.text.contains("dispatches.cancelled"));
     app.post(&key, "/v1/dispatches/retry", &json!({})).await.is_problem(400, "invalid");
 }
+
+#[tokio::test]
+async fn an_event_is_replayed_with_what_is_dead_of_it_and_nobody_else_s() {
+    let app = App::start().await;
+    let key = app.key(ACME, &Scope::ALL).await;
+    let (waits, dead) = (owe(&app, ACME, 1).await, owe(&app, ACME, 2).await);
+    let sql = "insert into events (id, project_id, source, source_id, type, time, received_at, outcome, data, dispatches) \
+               values ($1, $2, 'shop', '1', 'account.password-reset-requested', $3, $3, 'dispatched', \
+               '{\"member\": \"elon\"}', $4)";
+    let query = sqlx::query(sql).bind(Uuid::from_u128(7)).bind(ACME.0).bind(start_of_tests());
+    let query = query.bind(json!([waits.0, dead.0]).to_string());
+    query.execute(&mut *app.write().await).await.unwrap();
+    let sql = "update dispatches set state = 'dead', reason = 'rejected' where id = $1";
+    sqlx::query(sql).bind(dead.0).execute(&mut *app.write().await).await.unwrap();
+    let event = EventId(Uuid::from_u128(7));
+    let path = format!("/v1/events/{event}/replay");
+    let theirs = app.key(OTHER, &Scope::ALL).await;
+    app.post(&theirs, &path, &json!({})).await.is_problem(404, "not-found");
+    let reader = app.key(ACME, &[Scope::Read]).await;
+    app.post(&reader, &path, &json!({})).await.is_problem(403, "forbidden");
+    let replayed = app.post(&key, &path, &json!({})).await;
+    assert_eq!(replayed.json, json!({"replayed": 1, "failed": []}), "{}", replayed.text);
+    let shown = app.get(&key, &format!("/v1/dispatches/{dead}")).await;
+    assert_eq!((&shown.json["state"], &shown.json["reason"]), (&json!("pending"), &json!(null)));
+    assert_ne!(
+        shown.json["message_id"],
+        app.get(&key, &format!("/v1/dispatches/{waits}")).await.json["message_id"]
+    );
+    assert_eq!(app.post(&key, &path, &json!({})).await.json, json!({"replayed": 0, "failed": []}));
+    let audit = app.get(&key, "/v1/audit").await;
+    assert!(audit.text.contains("event.replayed") && audit.text.contains(&event.to_string()));
+}

@@ -204,6 +204,22 @@ async fn a_copy_that_is_moved_back_by_any_tool_replays_its_dispatch_and_a_forged
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_moved_back_to_no_avail_is_made_again() {
+    let _broker = BROKER.read().await;
+    let vhost = Vhost::new("stays");
+    let (world, client) = with_dead_dispatch(&vhost, 1).await;
+    until("a copy is there", async || client.ready(DEAD_QUEUE).await == 1).await;
+    let copy = client.take(DEAD_QUEUE).await;
+    publish(&client, RESET, "two", &json!({ "member": "ada" })).await;
+    until("a later request is mailed", async || world.mails_to("ada@example.com").len() == 1).await;
+    client.publish_as("", EVENTS_QUEUE, copy.properties.clone(), &copy.data).await;
+    until("it was told", async || vhost.messages(EVENTS_QUEUE) == 0).await;
+    until("the dispatch stays dead, with a copy", async || client.ready(DEAD_QUEUE).await == 1).await;
+    assert_eq!(letters(&world, "kind=dispatch").await.len(), 1);
+    assert_eq!(world.mails().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute or two: run by name"]
 async fn ten_thousand_dead_letters_are_listed_replayed_discarded_and_purged() {
     const LETTERS: usize = 10_000;

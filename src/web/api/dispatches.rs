@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::paging::{Items, limit};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::id::{AutomationId, DispatchId, EventId, ProjectId};
-use crate::pipeline::rearm::Verdict;
+use crate::pipeline::full_type;
+use crate::pipeline::rearm::{Verdict, Verdicts};
 use crate::store::db;
 use crate::store::shown::{StoredAttempt, StoredDispatch};
 use crate::web::State;
@@ -149,14 +150,22 @@ async fn act(
         Act::Retry => state.rearm.retry(project, &ids).await?,
         Act::Cancel => state.rearm.cancel(project, &ids).await?,
     };
-    let (good, bad): (Vec<_>, Vec<_>) =
-        verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
-    failed.extend(bad.iter().map(|(id, verdict)| json!({ "id": id, "code": verdict.name() })));
+    let (good, bad) = told(verdicts);
+    failed.extend(bad);
     let now = state.clock.now();
     let mut c = state.store.write().await?;
-    let subject = format!("{} dispatches", good.len());
+    let subject = format!("{good} dispatches");
     db!(c, audit::insert(&caller.audit(now, action, &subject)))?;
-    Ok(Json(json!({ done: good.len(), "failed": failed })))
+    Ok(Json(json!({ done: good, "failed": failed })))
+}
+
+/// With how many it was done, and why not with each of the others.
+pub(super) fn told(verdicts: Verdicts) -> (usize, Vec<Value>) {
+    let (good, bad): (Vec<_>, Vec<_>) =
+        verdicts.into_iter().partition(|(_, verdict)| *verdict == Verdict::Done);
+    let why = |verdict: Verdict| if verdict == Verdict::Unknown { "not-found" } else { verdict.name() };
+    let bad = bad.into_iter().map(|(id, verdict)| json!({ "id": id, "code": why(verdict) }));
+    (good.len(), bad.collect())
 }
 
 /// The ids that are meant, and those that are none.
@@ -182,11 +191,19 @@ async fn wanted(
             {
                 return Err(Problem::invalid(field, "has a NUL character"));
             }
-            let limit = i64::try_from(MOST).unwrap_or(i64::MAX);
+            let kind = like.kind.as_deref().map(full_type);
+            let words = (from, like.reason.as_deref(), kind.as_deref());
+            let (limit, mut all) = (i64::try_from(MOST).unwrap_or(i64::MAX), Vec::new());
             let mut c = state.store.read().await?;
-            let words = (from, like.reason.as_deref(), like.kind.as_deref());
-            let ids = db!(c, rearm::like(project.0, words, like.since, (None, limit)))?;
-            Ok((ids.into_iter().map(DispatchId).collect(), Vec::new()))
+            loop {
+                let after = all.last().copied();
+                let some = db!(c, rearm::like(project.0, words, like.since, (after, limit)))?;
+                let is_last = some.len() < MOST;
+                all.extend(some);
+                if is_last {
+                    return Ok((all.into_iter().map(DispatchId).collect(), Vec::new()));
+                }
+            }
         }
         _ => Err(Problem::invalid("ids", "or `filter` must be there, and not both")),
     }

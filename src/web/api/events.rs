@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::dispatches::told;
 use super::paging::{Items, limit};
 use crate::domain::event::{Incoming, MAX_MESSAGE, Planned};
 use crate::domain::id::{DispatchId, EventId};
@@ -102,6 +103,24 @@ pub(super) async fn get(
     let mut c = state.store.read().await?;
     let event = db!(c, events::get(project.id.0, &project.slug, id.0))?;
     Ok(Json(shown(&event.ok_or(Problem::NotFound)?)))
+}
+
+/// `POST /v1/events/{id}/replay`: its dead dispatches are planned again, and nothing that was sent.
+pub(super) async fn replay(
+    caller: Caller<EventsWrite>,
+    From(state): From<Arc<State>>,
+    PathName(id): PathName,
+) -> Result<Json<Value>, Problem> {
+    let id: EventId = id.parse().map_err(|_| Problem::NotFound)?;
+    let project = &caller.project;
+    let mut c = state.store.read().await?;
+    db!(c, events::get(project.id.0, &project.slug, id.0))?.ok_or(Problem::NotFound)?;
+    drop(c);
+    let (replayed, failed) = told(state.rearm.replay_events(project.id, &[id]).await?);
+    let audit = caller.audit(state.clock.now(), "event.replayed", &id.to_string());
+    let mut c = state.store.write().await?;
+    db!(c, audit::insert(&audit))?;
+    Ok(Json(json!({ "replayed": replayed, "failed": failed })))
 }
 
 #[derive(Deserialize)]

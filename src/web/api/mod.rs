@@ -58,6 +58,7 @@ table! {
     post "/v1/events"                   EventsWrite   events::post;
     get  "/v1/events"                   Read          events::list;
     get  "/v1/events/{id}"              Read          events::get;
+    post "/v1/events/{id}/replay"       EventsWrite   events::replay;
     post "/v1/inbound"                  EventsWrite   inbound::post;
     get  "/v1/dead-letters"             Read          dead_letters::list;
     get  "/v1/dead-letters/{id}"        Read          dead_letters::get;
