@@ -355,7 +355,7 @@ async fn a_link_goes_to_the_public_host_if_the_project_names_none() {
 }
 
 /// What is put in the place of what, and the place that is named.
-const WRONG: [(&str, &str, &str); 61] = [
+const WRONG: [(&str, &str, &str); 63] = [
     ("[project]", "[project", "line 2"),
     ("slug = \"acme\"", "", "project.slug"),
     ("slug = \"acme\"", "slug = \"Acme\"", "project.slug"),
