@@ -10,8 +10,6 @@
 #[path = "it/acts.rs"]
 #[expect(dead_code, reason = "what another test binary's members do too")]
 mod acts;
-#[path = "broker/dead_queue.rs"]
-mod dead_queue;
 #[path = "broker/letters.rs"]
 mod letters;
 #[path = "support/node.rs"]
@@ -112,7 +110,10 @@ impl Vhost {
     }
 
     async fn client(&self) -> Client {
-        Client::connect(&self.url).await
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        Client { connection, channel }
     }
 
     /// Ready and unacknowledged ones, asked of the queue itself: `list_queues` tells what was seconds ago.
@@ -139,13 +140,6 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(url: &str) -> Self {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { connection, channel }
-    }
-
     async fn publish(&self, id: &str, body: &[u8]) {
         let properties = BasicProperties::default().with_message_id(id.into());
         self.publish_as(EVENTS_EXCHANGE, KEY, properties, body).await;

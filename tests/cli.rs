@@ -544,13 +544,10 @@ fn after_the_secret_key_was_changed_a_command_seals_passwords_anew() {
     assert_eq!(code(&missing), 1);
     assert!(err(&missing).contains("SIGNALPOST_SECRET_KEYS_OLD"), "{}", err(&missing));
     assert!(out(&with(KEY, true)).contains("passwords: 1 would be sealed anew"));
-    let paths = "return paths: those of mail sent under an older key need it";
-    assert!(out(&with(KEY, true)).contains(paths), "{}", out(&with(KEY, true)));
     assert!(out(&with(KEY, false)).contains("passwords: 1 sealed anew, 0 were current"));
     let alone = with("", false);
     assert_eq!(code(&alone), 0, "the old key is needed no more: {}", err(&alone));
     assert!(out(&alone).contains("passwords: 0 sealed anew, 1 were current"));
-    assert!(!out(&alone).contains("return paths"));
 }
 
 fn lines_of_json(output: &Output) -> Vec<serde_json::Value> {

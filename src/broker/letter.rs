@@ -27,6 +27,8 @@ pub(super) const SAID: [(&str, &str); 6] = [
         "Exchange and routing key that it came by, with a MAC: what is moved back with it is a replay",
     ),
 ];
+/// The dispatch whose event it is a copy of.
+pub(super) const DISPATCH_HEADER: &str = "x-signalpost-dispatch-id";
 /// Where it came from, proven.
 pub(super) const ORIGIN_HEADER: &str = "x-signalpost-origin";
 /// Written by the queue that delivers; means nothing in another.
@@ -50,6 +52,17 @@ pub(super) fn refused_properties(
     at: DateTime<Utc>,
     keys: &OriginKeys,
 ) -> BasicProperties {
+    let original = letter.properties;
+    let mut headers = FieldTable::default();
+    let all = original.headers().iter().flat_map(FieldTable::inner);
+    let fit = original.headers().as_ref().map_or(0, table_size) <= MAX_HEADERS;
+    for (name, value) in all.filter(|_| fit) {
+        let is_ours = name.as_str().starts_with(HEADER_PREFIX) || name.as_str() == DELIVERY_COUNT;
+        if !is_ours {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    let origin = keys.sign(letter.origin, letter.identity, letter.body);
     let why = Why {
         reason: refusal.reason.name(),
         detail: Some(&refusal.detail),
@@ -57,42 +70,8 @@ pub(super) fn refused_properties(
         at,
         dispatch: None,
     };
-    told_properties(letter, &why, keys)
-}
-
-/// Those of a letter that the broker itself put there: with an origin, since its user cannot be set again.
-pub(super) fn dropped_properties(
-    letter: &Letter<'_>,
-    reason: &str,
-    at: DateTime<Utc>,
-    keys: &OriginKeys,
-) -> BasicProperties {
-    told_properties(letter, &Why { reason, detail: None, field: None, at, dispatch: None }, keys)
-}
-
-/// Those of a letter of ours that is moved.
-pub(super) fn moved_properties(original: &BasicProperties) -> BasicProperties {
-    let headers = headers_without(original, |name| name == DELIVERY_COUNT);
+    say(&mut headers, &why, &origin);
     kept_properties(original).with_headers(headers)
-}
-
-fn told_properties(letter: &Letter<'_>, why: &Why<'_>, keys: &OriginKeys) -> BasicProperties {
-    let original = letter.properties;
-    let fit = original.headers().as_ref().map_or(0, table_size) <= MAX_HEADERS;
-    let is_ours = |name: &str| name.starts_with(HEADER_PREFIX) || name == DELIVERY_COUNT;
-    let mut headers = headers_without(original, |name| !fit || is_ours(name));
-    say(&mut headers, why, &keys.sign(letter.origin, letter.identity, letter.body));
-    kept_properties(original).with_headers(headers)
-}
-
-fn headers_without(properties: &BasicProperties, is_left_out: impl Fn(&str) -> bool) -> FieldTable {
-    let mut headers = FieldTable::default();
-    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
-        if !is_left_out(name.as_str()) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    headers
 }
 
 /// What the headers of a dead letter say.
@@ -242,14 +221,6 @@ mod tests {
         assert_eq!(names(&letter), [&["mine".to_owned()], &ours[..]].concat());
         assert_eq!(letter.message_id(), original.message_id());
         assert!(letter.user_id().is_none() && letter.expiration().is_none() && letter.reply_to().is_none());
-    }
-
-    #[test]
-    fn a_letter_of_ours_that_is_moved_keeps_what_it_says() {
-        let mut headers = FieldTable::default();
-        headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(5000));
-        let letter = refused(&BasicProperties::default().with_user_id("alice".into()).with_headers(headers));
-        assert_eq!(moved_properties(&letter), letter);
     }
 
     #[test]

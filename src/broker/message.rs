@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::oneshot;
 
 use super::letter::{Letter, ORIGIN_HEADER};
-use super::origin::{Identity, Origin, OriginKeys, Signer};
+use super::origin::{Identity, Origin, OriginKeys};
 use super::publisher::Publisher;
 use super::screen;
 use crate::domain::event::{Incoming, Planned, Refusal};
@@ -58,7 +58,7 @@ impl Held {
 
     /// What it says, as of where it came from at first.
     pub(super) fn decode(&mut self, keys: &OriginKeys, now: DateTime<Utc>) -> Payload {
-        if let Some(Genuine { origin, payload, .. }) = read_genuine(&self.delivery, keys, now) {
+        if let Some((origin, payload)) = read_genuine(&self.delivery, keys, now) {
             self.replayed = Some(origin);
             return payload;
         }
@@ -87,21 +87,16 @@ impl Held {
     }
 }
 
-/// A delivery that we put into the dead queue once.
-pub(super) struct Genuine {
-    /// Where it came from at first.
-    pub(super) origin: Origin<'static>,
-    pub(super) payload: Payload,
-    pub(super) signer: Signer,
-}
-
 /// What a delivery says and where it came from at first, if we put it into the dead queue.
-pub(super) fn read_genuine(delivery: &Delivery, keys: &OriginKeys, now: DateTime<Utc>) -> Option<Genuine> {
+pub(super) fn read_genuine(
+    delivery: &Delivery,
+    keys: &OriginKeys,
+    now: DateTime<Utc>,
+) -> Option<(Origin<'static>, Payload)> {
     let AMQPValue::LongString(text) = header(delivery, ORIGIN_HEADER)? else { return None };
-    let told = OriginKeys::read(std::str::from_utf8(text.as_bytes()).ok()?)?;
-    let payload = read(delivery, &told.0, now);
-    let signer = keys.signer(&told, identity(&payload), &delivery.data)?;
-    Some(Genuine { origin: told.0, payload, signer })
+    let signed = OriginKeys::read(std::str::from_utf8(text.as_bytes()).ok()?)?;
+    let payload = read(delivery, &signed.0, now);
+    keys.is_genuine(&signed, identity(&payload), &delivery.data).then_some((signed.0, payload))
 }
 
 /// What a delivery says, as of where it came from.

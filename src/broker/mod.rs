@@ -4,8 +4,7 @@
 //!   delivery in it, `acks` which of them may be acknowledged.
 //! - [`Publisher`] is the only one that publishes; `letter` is what a refused message looks like in the dead queue,
 //!   `origin` proves where it came from.
-//! - [`DeadQueue`] looks into the dead queue, and takes letters out of it; `dead_pass` is one look, `dead_letter` one of
-//!   them.
+//! - [`DeadQueue`] looks into the dead queue, and takes letters out of it; `dead_letter` is one of them.
 //! - `description` tells other programs of all this.
 //! - `topology` alone names exchanges and queues, `connection` alone sees the password.
 //! - `transport` is what lapin reads from: `screen` and `properties` take out of each message what would end lapin,
@@ -15,7 +14,6 @@ mod acks;
 mod connection;
 mod consumer;
 mod dead_letter;
-mod dead_pass;
 mod dead_queue;
 mod description;
 mod letter;

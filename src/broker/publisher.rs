@@ -143,15 +143,14 @@ impl Publisher {
         self.publish_soon(&message).await
     }
 
-    /// Puts a letter of the dead queue elsewhere: back to the events, or to the end of the dead queue. A property that
-    /// the broker would not take, such as another's `user_id`, would close the channel that refusals use too.
+    /// Puts a letter of the dead queue elsewhere as it is: back to the events, or to the end of the dead queue.
     pub(super) async fn publish_letter(
         &self,
         exchange: &'static str,
         routing_key: &str,
-        (properties, body): (BasicProperties, &[u8]),
+        (properties, body): (&BasicProperties, &[u8]),
     ) -> Result<(), PublishError> {
-        let routing_key = cut_short(routing_key);
+        let (routing_key, properties) = (cut_short(routing_key), properties.clone());
         self.publish_soon(&Outgoing { exchange, routing_key, properties, body, mandatory: true }).await
     }
 

@@ -1,21 +1,14 @@
 //! `signalpost reseal`: after the secret key was changed, seals anew with it what older keys sealed, and says what
-//! still depends on those: tokens until they expire, dead letters until they are dealt with, return paths until the
-//! retention is over.
+//! still depends on those: tokens until they expire.
 
 use anyhow::{Context as _, bail};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::serve::broker_options;
 use super::{Context, open_store, output};
-use crate::app::Broker;
-use crate::domain::duration;
 use crate::domain::id::DispatchId;
 use crate::domain::integration;
 use crate::domain::keys::{Keyring, Resealed};
 use crate::mail::capture;
-use crate::pipeline::dead_letters::{Act, Copies, Wanted};
 use crate::store::{Store, StoreError, db};
 
 /// Captured mails that are sealed anew at once.
@@ -79,44 +72,9 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     drop(c);
     store.close().await;
-    if keys.has_old() {
-        letters(context, &keys).await?;
-        let retention = duration::text(context.config.retention);
-        output::line(&format!(
-            "return paths: those of mail sent under an older key need it for bounces to be told; keep it for the \
-             retention, {retention}, after the change"
-        ))?;
-    }
     let unreadable = passwords.unreadable.len() + mails.unreadable.len();
     if unreadable > 0 {
         bail!("{unreadable} could not be read: is a key missing in SIGNALPOST_SECRET_KEYS_OLD?");
-    }
-    Ok(())
-}
-
-/// Says how many letters of the broker's dead queue, copies among them, have an origin under an older key.
-async fn letters(context: &Context, keys: &Keyring) -> anyhow::Result<()> {
-    let Some(options) = broker_options(&context.config)? else { return Ok(()) };
-    let broker = Broker::new(options, &context.clock, keys);
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let messages = broker.dead_messages(&tasks, &stop);
-    let mut count = 0;
-    let mut unreachable = None;
-    for copies in [Copies::No, Copies::All] {
-        match messages.ask(Wanted { copies, ..Wanted::default() }, Act::Look { bodies: false }).await {
-            Ok(found) => count += found.iter().filter(|letter| letter.is_of_old_key).count(),
-            Err(error) => unreachable = Some(error),
-        }
-    }
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
-    broker.close().await;
-    match unreachable {
-        Some(error) => output::tell(&format!("{error}: some may still need an older key")),
-        None => output::line(&format!(
-            "dead letters: {count} are of an older key; keep it until they are replayed or discarded"
-        ))?,
     }
     Ok(())
 }

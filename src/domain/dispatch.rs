@@ -33,8 +33,6 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
-    pub const ALL: [Self; 4] = [Self::Rejected, Self::Exhausted, Self::Expired, Self::Unrenderable];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",

@@ -123,11 +123,6 @@ impl Keyring {
         &self.current.id
     }
 
-    /// Whether there are keys that only read.
-    pub fn has_old(&self) -> bool {
-        !self.old.is_empty()
-    }
-
     fn all(&self) -> impl Iterator<Item = &SubKeys> {
         std::iter::once(&self.current).chain(&self.old)
     }

@@ -3,7 +3,6 @@
 //! there are no messages. Does not know how a queue is looked into.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -18,8 +17,6 @@ use crate::domain::id::{DeadMessageId, DispatchId, EventId};
 use crate::store::shown::{DeadDispatch, DeadLike};
 use crate::store::{Store, StoreError, db};
 
-/// The longest that one request is worked on.
-pub const PASS: Duration = Duration::from_mins(1);
 /// Requests that wait for the one that is being answered.
 const WAITING: usize = 64;
 
@@ -41,8 +38,6 @@ pub struct DeadMessage {
     pub content_type: Option<String>,
     /// Of a copy.
     pub dispatch: Option<DispatchId>,
-    /// Its origin is proven by a key that signs no more.
-    pub is_of_old_key: bool,
     /// Only where it was asked for.
     pub body: Option<Vec<u8>>,
 }
@@ -65,8 +60,6 @@ pub struct Wanted {
     /// The full type.
     pub kind: Option<String>,
     pub since: Option<DateTime<Utc>>,
-    /// Those that were put there earlier than this.
-    pub before: Option<DateTime<Utc>>,
     pub copies: Copies,
 }
 
@@ -147,7 +140,6 @@ impl Wanted {
             && is(&self.kind, &letter.kind)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&letter.id))
             && self.since.is_none_or(|since| letter.at >= since)
-            && self.before.is_none_or(|before| letter.at < before)
     }
 }
 
@@ -348,7 +340,6 @@ mod tests {
             routing_key: format!("{project}.account.created"),
             content_type: None,
             dispatch: None,
-            is_of_old_key: false,
             body: None,
         }
     }
@@ -369,9 +360,6 @@ mod tests {
         assert!(!wanted.fits(&copy));
         assert!(Wanted { copies: Copies::Of([id].into()), ..Wanted::default() }.fits(&copy));
         assert!(!Wanted { copies: Copies::All, ..Wanted::default() }.fits(&letter("acme", 5)));
-        let before = DateTime::from_timestamp(5, 0);
-        let earlier = Wanted { before, ..Wanted::default() };
-        assert!(earlier.fits(&letter("acme", 4)) && !earlier.fits(&letter("acme", 5)));
         let ids = Some([letter("acme", 5).id].into());
         assert!(!Wanted { ids, ..Wanted::default() }.fits(&letter("acme", 9)));
     }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,19 +16,15 @@ use super::{Upkeep, gauges};
 use crate::broker::{PublishError, Publisher};
 use crate::domain::event::Incoming;
 use crate::domain::id::{DeadMessageId, DispatchId};
-use crate::pipeline::dead_letters::{Act, Copies, DeadCopy, DeadMessage, PASS, Unreachable, Wanted};
+use crate::pipeline::dead_letters::{Act, Copies, DeadCopy, DeadMessage, Unreachable, Wanted};
 use crate::pipeline::engine::is_stopped_within;
 use crate::store::shown::DeadEvent;
 use crate::store::{StoreError, db};
 
 /// How often copies are made and taken out: a copy is gone within two of these, and a look at the queue.
 const STEP: Duration = Duration::from_secs(5);
-/// How long the chore is kept by a process that falls silent: it is renewed before each look, and no look that was
-/// waited for lasts longer.
-const HOLD: TimeDelta = TimeDelta::minutes(3);
-/// How long one is waited for; it may begin at the very end, and takes [`PASS`] then.
-const WAIT: Duration = Duration::from_secs(90);
-const _: () = assert!(HOLD.num_seconds().unsigned_abs() > WAIT.as_secs() + PASS.as_secs());
+/// How long the chore is kept by a process that falls silent.
+const HOLD: TimeDelta = TimeDelta::seconds(30);
 /// How often all copies are looked over.
 const SWEEP: Duration = Duration::from_hours(1);
 /// Copies made or taken out in one go.
@@ -42,8 +38,6 @@ enum Fault {
     Store(#[from] StoreError),
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
-    #[error("another process has taken the dead queue over")]
-    Lost,
     #[error("a copy of a dead dispatch could not be put into the dead queue: {0}")]
     Publish(#[from] PublishError),
 }
@@ -79,7 +73,7 @@ pub(super) async fn run(upkeep: Arc<Upkeep>, stop: CancellationToken) {
     if let Err(error) = chore.leave().await {
         tracing::debug!(
             error = &error as &dyn std::error::Error,
-            "another process takes the chore over in 3 min"
+            "another process takes the chore over in 30 s"
         );
     }
 }
@@ -97,7 +91,7 @@ impl Chore<'_> {
             self.swept = Some(Instant::now());
         }
         while self.copy().await? == BATCH {}
-        let letters = self.ask(Wanted::default(), Act::Glance).await?;
+        let letters = self.upkeep.dead_messages.ask(Wanted::default(), Act::Glance).await?;
         self.count(&letters);
         Ok(())
     }
@@ -116,40 +110,28 @@ impl Chore<'_> {
     /// Takes out the copies of dispatches that are dead no more.
     async fn take_out(&self) -> Result<(), Fault> {
         loop {
-            let now = self.upkeep.clock.now();
             let mut c = self.upkeep.store.write().await?;
             let ids = db!(c, dead::overcopied(BATCH))?;
             drop(c);
             if ids.is_empty() {
                 return Ok(());
             }
-            self.discard(ids.into_iter().map(DispatchId).collect(), now).await?;
+            self.discard(ids.into_iter().map(DispatchId).collect()).await?;
         }
     }
 
-    /// Takes out copies that were made before a time: one of later, which another process may have made and marked
-    /// since, is not meant.
-    async fn discard(&self, ids: HashSet<DispatchId>, before: DateTime<Utc>) -> Result<(), Fault> {
+    async fn discard(&self, ids: HashSet<DispatchId>) -> Result<(), Unreachable> {
         if !ids.is_empty() {
-            let wanted = Wanted { copies: Copies::Of(ids), before: Some(before), ..Wanted::default() };
-            self.ask(wanted, Act::Discard).await?;
+            let copies = Copies::Of(ids);
+            self.upkeep.dead_messages.ask(Wanted { copies, ..Wanted::default() }, Act::Discard).await?;
         }
         Ok(())
-    }
-
-    /// Only while the chore is this process's, which holds it longer than the answer takes.
-    async fn ask(&self, wanted: Wanted, act: Act) -> Result<Vec<DeadMessage>, Fault> {
-        if !self.is_mine().await? {
-            return Err(Fault::Lost);
-        }
-        let answered = timeout(WAIT, self.upkeep.dead_messages.ask(wanted, act)).await;
-        Ok(answered.unwrap_or_else(|_| Err(Unreachable("too much is asked of them".to_owned())))?)
     }
 
     /// Takes out copies of which nobody knows any more, and all but one of each dispatch.
     async fn sweep(&self) -> Result<(), Fault> {
         let all = Wanted { copies: Copies::All, ..Wanted::default() };
-        let copies = self.ask(all.clone(), Act::Look { bodies: false }).await?;
+        let copies = self.upkeep.dead_messages.ask(all.clone(), Act::Look { bodies: false }).await?;
         let mut known = HashSet::new();
         for some in copies.chunks(1000) {
             let ids: Vec<Uuid> = some.iter().filter_map(|copy| copy.dispatch).map(|id| id.0).collect();
@@ -161,7 +143,7 @@ impl Chore<'_> {
         let needless = copies.iter().filter(|copy| is_needless(copy));
         let ids: HashSet<DeadMessageId> = needless.map(|copy| copy.id).collect();
         if !ids.is_empty() {
-            self.ask(Wanted { ids: Some(ids), ..all }, Act::Discard).await?;
+            self.upkeep.dead_messages.ask(Wanted { ids: Some(ids), ..all }, Act::Discard).await?;
         }
         Ok(())
     }
@@ -174,7 +156,7 @@ impl Chore<'_> {
         let now = self.upkeep.clock.now();
         let count = i64::try_from(events.len()).unwrap_or(BATCH);
         let before = events.iter().filter(|row| row.had_copy).map(|row| DispatchId(row.id)).collect();
-        self.discard(before, now).await?;
+        self.discard(before).await?;
         let copies: Vec<DeadCopy> = events.into_iter().map(copy_of).collect();
         let published = join_all(copies.iter().map(|copy| self.publisher.publish_copy(copy, now))).await;
         let confirmed = copies.iter().zip(&published).filter(|(_, published)| published.is_ok());

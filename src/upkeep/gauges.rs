@@ -42,7 +42,8 @@ impl Upkeep {
         gauge!("signalpost_dispatches_waiting", "why" => "paused").set(float(paused));
         gauge!("signalpost_dispatches_waiting", "why" => "circuit-open").set(float(broken));
         gauge!("signalpost_dispatches_waiting", "why" => "retry").set(float(later));
-        let reasons = DeadReason::ALL;
+        let reasons =
+            [DeadReason::Rejected, DeadReason::Exhausted, DeadReason::Expired, DeadReason::Unrenderable];
         for reason in reasons.map(DeadReason::name) {
             let rows = dead.iter().find(|(of, _)| of == reason).map_or(0, |(_, rows)| *rows);
             gauge!("signalpost_dead_letters", "kind" => "dispatch", "reason" => reason).set(float(rows));

@@ -51,7 +51,9 @@ async fn heard(client: &Client, world: &World, count: usize) -> BTreeMap<String,
 }
 
 async fn wish(world: &World, notices: &[&str]) {
-    let request = world.client.patch(format!("{}/v1/project", world.nodes[0].base));
+    let url = format!("{}/v1/project", world.nodes[0].base);
+    let read = world.client.get(&url).bearer_auth(world.key.expose()).send().await.unwrap();
+    let request = world.client.patch(url).header("if-match", &read.headers()["etag"]);
     let request = request.bearer_auth(world.key.expose()).header("content-type", "application/json");
     let answer = request.body(json!({ "notices": notices }).to_string()).send().await.unwrap();
     assert_eq!(answer.status(), 200);

@@ -9,27 +9,23 @@ use signalpost::domain::clock::Clock;
 
 use super::support::sink::Sink;
 use super::world::{Setup, World};
-use super::{BROKER, Client, Vhost, rabbitmqctl, until};
+use super::{BROKER, Vhost, rabbitmqctl, until};
 
 /// A user of one vhost, gone afterwards.
-pub(super) struct User {
-    pub(super) name: String,
+struct User {
+    name: String,
     url: String,
 }
 
 impl User {
     /// May configure, write and read what the patterns say.
-    pub(super) fn new(vhost: &Vhost, part: &str, [configure, write, read]: [&str; 3]) -> Self {
+    fn new(vhost: &Vhost, part: &str, [configure, write, read]: [&str; 3]) -> Self {
         let name = format!("{part}-{}", vhost.name);
         rabbitmqctl(&["add_user", &name, "secret"]);
         rabbitmqctl(&["set_permissions", "-p", &vhost.name, &name, configure, write, read]);
         let (_, place) = vhost.url.split_once('@').unwrap();
         let url = format!("amqp://{name}:secret@{place}");
         Self { name, url }
-    }
-
-    pub(super) async fn client(&self) -> Client {
-        Client::connect(&self.url).await
     }
 }
 
