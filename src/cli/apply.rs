@@ -1,12 +1,11 @@
 //! `signalpost apply`: says what became of each record of the file.
 
-use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
-use super::{Context, open_store, output};
+use super::{Context, input, open_store, output};
 use crate::domain::keys::Keyring;
 use crate::domain::member::MemberRef;
 use crate::pipeline::flows::{Actor, Flows};
@@ -31,7 +30,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let text = read(&args.file).with_context(|| format!("{} could not be read", args.file))?;
+    let text = input::read(&args.file).with_context(|| format!("{} could not be read", args.file))?;
     let keys = Arc::new(super::dev::keyring(context)?);
     let public_url = context.config.public_url.as_ref().context("SIGNALPOST_PUBLIC_URL is missing")?;
     let store = open_store(context).await?;
@@ -96,13 +95,4 @@ fn told(change: &Change, as_json: bool) -> String {
     }
     json!({ "kind": change.kind, "name": change.name, "verdict": change.word(), "fields": change.fields() })
         .to_string()
-}
-
-fn read(file: &str) -> io::Result<String> {
-    if file != "-" {
-        return std::fs::read_to_string(file);
-    }
-    let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text)?;
-    Ok(text)
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Error, bail};
 use serde_json::json;
 
 use super::serve::broker_options;
@@ -101,7 +101,7 @@ async fn database(context: &Context) -> (Finding, Option<Store>) {
     }
     let store = match Store::connect(url.expose()).await {
         Ok(store) => store,
-        Err(error) => return (finding(Err(format!("cannot be reached: {}", chain(&error)))), None),
+        Err(error) => return (finding(Err(format!("cannot be reached: {:#}", Error::new(error)))), None),
     };
     match store.missing_migrations().await {
         Ok(0) => (finding(Ok("is reached, and has this program's schema".to_owned())), Some(store)),
@@ -110,7 +110,7 @@ async fn database(context: &Context) -> (Finding, Option<Store>) {
                 format!("lacks {missing} migrations of this program; `signalpost migrate` applies them");
             (finding(Err(said)), None)
         }
-        Err(error) => (finding(Err(format!("its schema cannot be read: {}", chain(&error)))), None),
+        Err(error) => (finding(Err(format!("its schema cannot be read: {:#}", Error::new(error)))), None),
     }
 }
 
@@ -144,7 +144,7 @@ async fn integrations(context: &Context, store: &Store, keys: Option<&Arc<Keyrin
     let live = match Live::load(store.clone()).await {
         Ok(live) => live,
         Err(error) => {
-            let said = Err(format!("cannot be read: {}", chain(&error)));
+            let said = Err(format!("cannot be read: {:#}", Error::new(error)));
             return vec![Finding::new("database", "catalogue", said)];
         }
     };
@@ -213,15 +213,4 @@ fn steps(server: &Server) -> Vec<Stage> {
     };
     steps.extend(server.credentials.is_some().then_some(Stage::Auth));
     steps
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

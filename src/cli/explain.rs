@@ -1,11 +1,9 @@
 //! `signalpost explain`: what would become of an event. Sends nothing, stores nothing.
 
-use std::io::{self, Read as _};
-
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::{Context, open_store, output};
+use super::{Context, input, open_store, output};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::keys::{Keyring, SecretKey};
 use crate::pipeline::decode::read_structured;
@@ -27,7 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let text = read(&args.file).with_context(|| format!("{} could not be read", args.file))?;
+    let text = input::read(&args.file).with_context(|| format!("{} could not be read", args.file))?;
     let event: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", args.file))?;
     let public_url = context.config.public_url.as_ref().context("SIGNALPOST_PUBLIC_URL is missing")?;
     let store = open_store(context).await?;
@@ -70,7 +68,7 @@ fn project(catalogue: &Catalogue, named: Option<&str>) -> anyhow::Result<String>
     }
 }
 
-fn told(explained: &Explained) -> io::Result<()> {
+fn told(explained: &Explained) -> std::io::Result<()> {
     let reason = explained.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     output::line(&format!("{}: {}{reason}", explained.kind, explained.outcome))?;
     if explained.automations.is_empty() {
@@ -91,13 +89,4 @@ fn told(explained: &Explained) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn read(file: &str) -> io::Result<String> {
-    if file != "-" {
-        return std::fs::read_to_string(file);
-    }
-    let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text)?;
-    Ok(text)
 }

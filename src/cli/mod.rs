@@ -10,6 +10,7 @@ mod dev;
 mod explain;
 mod export;
 mod inbound;
+mod input;
 mod migrate;
 mod operator;
 pub mod output;

@@ -111,11 +111,6 @@ impl DeadMessages {
         (Self(Some(requests)), receiver)
     }
 
-    /// Whether there is a broker.
-    pub fn are_there(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Does it; without a broker with no letter.
     pub async fn ask(&self, wanted: Wanted, act: Act) -> Result<Vec<DeadMessage>, Unreachable> {
         let Some(requests) = &self.0 else { return Ok(Vec::new()) };

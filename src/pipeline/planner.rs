@@ -56,6 +56,11 @@ pub struct Planner {
 /// A submission whose event was read.
 struct Job {
     prepared: Prepared,
+    reply: Reply,
+}
+
+/// Whom a job is answered to, and what follows from it.
+struct Reply {
     /// Told again on purpose: what died of it is armed again.
     replay: bool,
     answer: oneshot::Sender<Planned>,
@@ -171,7 +176,7 @@ impl Planner {
             Ok((project, change)) => {
                 let since = if replay { now } else { incoming.time };
                 let prepared = Prepared { incoming, project, change, own: false, since, client };
-                Ok(Job { prepared, replay, answer })
+                Ok(Job { prepared, reply: Reply { replay, answer } })
             }
             Err(refusal) => Err(Box::new(Refused { incoming, refusal, answer })),
         }
@@ -190,7 +195,8 @@ impl Planner {
         let fingerprint: [u8; 32] = hash.finalize().into();
         if self.name_suspect(&fingerprint).await > ALONE {
             let refusal = Refusal::new(Reason::Poison, "it took workers down each time it was planned");
-            self.refuse(vec![Refused { incoming: job.prepared.incoming, refusal, answer: job.answer }]).await;
+            self.refuse(vec![Refused { incoming: job.prepared.incoming, refusal, answer: job.reply.answer }])
+                .await;
             return Vec::new();
         }
         let later = self.plan_all(catalogue, vec![job]).await;
@@ -205,8 +211,12 @@ impl Planner {
             if part.is_empty() {
                 continue;
             }
-            let batch: Vec<Prepared> = part.iter().map(|job| job.prepared.clone()).collect();
-            match self.plan_part(catalogue, &batch).await {
+            // Taken apart and put together again: nothing of an event is copied.
+            let (batch, replies): (Vec<Prepared>, Vec<Reply>) =
+                part.into_iter().map(|job| (job.prepared, job.reply)).unzip();
+            let tried = self.plan_part(catalogue, &batch).await;
+            part = batch.into_iter().zip(replies).map(|(prepared, reply)| Job { prepared, reply }).collect();
+            match tried {
                 Ok(planned) => later.extend(self.answer(part, planned).await),
                 Err(spoiled) if part.len() == 1 => {
                     self.refuse(part.into_iter().map(|job| job.spoiled(&spoiled)).collect()).await;
@@ -265,13 +275,13 @@ impl Planner {
                         refused.push(Refused {
                             incoming: job.prepared.incoming,
                             refusal,
-                            answer: job.answer,
+                            answer: job.reply.answer,
                         });
                     }
                 }
                 planned => {
                     count(&incoming.kind, outcome(&planned));
-                    job.answer.send(planned).ok();
+                    job.reply.answer.send(planned).ok();
                 }
             }
         }
@@ -283,7 +293,7 @@ impl Planner {
     async fn arm_again(&self, jobs: &[Job], planned: &[Planned]) {
         let mut replayed: HashMap<ProjectId, Vec<EventId>> = HashMap::new();
         for (job, planned) in jobs.iter().zip(planned) {
-            if let (true, Planned::Duplicate { event, .. }) = (job.replay, planned) {
+            if let (true, Planned::Duplicate { event, .. }) = (job.reply.replay, planned) {
                 let events = replayed.entry(job.prepared.project.id).or_default();
                 if !events.contains(event) {
                     events.push(*event);
@@ -322,7 +332,7 @@ impl Job {
             Spoiled::Data => Refusal::invalid("data", "has a value that the database refuses"),
             Spoiled::Panic => Refusal::new(Reason::Poison, "planning it fails each time"),
         };
-        Refused { incoming: self.prepared.incoming, refusal, answer: self.answer }
+        Refused { incoming: self.prepared.incoming, refusal, answer: self.reply.answer }
     }
 }
 
