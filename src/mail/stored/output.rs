@@ -8,7 +8,7 @@ use super::html::is_empty_element;
 use super::markup::{Fault, Part};
 use super::text::{BLOCKS, Text};
 use super::url::resolved;
-use super::value::{Bit, Kind, bits, encoded, plain, tracked};
+use super::value::{Bit, Kind, bits, encoded, plain, would_link};
 
 const INK: &str = "color:#1b1f24;";
 const PARAGRAPH: &str = "margin:0 0 16px;color:#1b1f24;word-break:break-word;";
@@ -202,10 +202,23 @@ impl Writer<'_> {
         self.text.say(url, false);
     }
 
+    /// Secrets stay marked in what is said; an invisible space keeps values from making a link together.
     fn shown(&mut self, text: &str) {
-        self.html.push_str(&escaped(&plain(text)));
-        let text = tracked(text);
-        self.flow.said.push_str(&text);
+        let said = self.flow.said.len();
+        for bit in bits(text) {
+            match bit {
+                Bit::Value(Kind::Other, value) => {
+                    if would_link(self.flow.said.chars().next_back(), &value) {
+                        self.flow.said.push('\u{200b}');
+                    }
+                    self.flow.said.push_str(&value);
+                }
+                Bit::Value(kind, secret) => self.flow.said.push_str(&encoded(kind, &secret)),
+                Bit::Written(text) => self.flow.said.push_str(text),
+            }
+        }
+        let text = self.flow.said[said..].to_owned();
+        self.html.push_str(&escaped(&plain(&text)));
         self.text.say(&text, self.pre > 0);
     }
 }

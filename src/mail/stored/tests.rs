@@ -406,6 +406,11 @@ fn a_hostile_value_stays_text() {
         "| a | b |\n|---|---|",
         "x\r\nBcc: all@example.com\r\n\r\nbody",
         "\u{202e}nolE",
+        // Twice side by side, they would be a URL, or the name of a host.
+        "//evil:",
+        "/evil:/",
+        ".evil",
+        "evil.",
     ];
     let long = "x".repeat(5_000);
     hostile.push(&long);

@@ -101,15 +101,16 @@ fn decoded(run: &str) -> Option<Bit<'static>> {
     Some(Bit::Value(kind, text))
 }
 
-/// A rendered text as it is read, but for its secrets, which are still marked.
-pub(super) fn tracked(text: &str) -> String {
-    let bits = bits(text).into_iter();
-    bits.map(|bit| match bit {
-        Bit::Value(kind, text) if kind.is_secret() => encoded(kind, &text),
-        Bit::Written(text) => text.to_owned(),
-        Bit::Value(_, text) => text,
-    })
-    .collect()
+/// Whether a value and what is said before it would read as one URL or host that neither of them is.
+pub(super) fn would_link(before: Option<char>, value: &str) -> bool {
+    let is_dot = |c| matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
+    match (before, value.chars().next()) {
+        (Some(':' | '/'), Some('/')) => true,
+        (Some(before), Some(first)) => {
+            is_dot(before) && first.is_alphanumeric() || before.is_alphanumeric() && is_dot(first)
+        }
+        _ => false,
+    }
 }
 
 /// A rendered text as it is read.
@@ -143,5 +144,18 @@ mod tests {
             bits(&of(&Value::from(format!("x{forged}"))))[0],
             Bit::Value(Kind::Other, "xhttps:\u{200b}//evil.\u{200b}example".to_owned())
         );
+    }
+
+    #[test]
+    fn what_would_be_one_url_or_host_with_what_is_before_it_is_told() {
+        for (before, value) in
+            [(':', "//x"), ('/', "/x"), ('l', ".example"), ('.', "example"), ('l', "\u{3002}x")]
+        {
+            assert!(would_link(Some(before), value), "{before}{value}");
+        }
+        for (before, value) in [(' ', "//x"), (':', "x"), ('.', " x"), ('(', ".x"), ('l', "x")] {
+            assert!(!would_link(Some(before), value), "{before}{value}");
+        }
+        assert!(!would_link(None, "//x"));
     }
 }
