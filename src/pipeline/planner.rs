@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use metrics::counter;
-use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use super::lanes::Lanes;
 use super::live::Live;
 use super::plan::{Desk, PlanError};
 use super::rearm::Rearm;
-use super::refuse::{Pause, Refused};
+use super::refuse::{Pause, Refused, suspect};
 use super::{Payload, Submission};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::clock::Clock;
@@ -185,14 +184,7 @@ impl Planner {
     /// Plans a suspect after a row that names it is committed: if it takes the worker down, the next worker
     /// finds the row.
     async fn plan_alone(&self, catalogue: &Catalogue, job: Job) -> Vec<Later> {
-        let event = &job.prepared.incoming;
-        let mut hash = Sha256::new();
-        for part in [&event.project, &event.source, &event.id, &event.kind] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        hash.update(event.fingerprint());
-        let fingerprint: [u8; 32] = hash.finalize().into();
+        let fingerprint = suspect(&job.prepared.incoming);
         if self.name_suspect(&fingerprint).await > ALONE {
             let refusal = Refusal::new(Reason::Poison, "it took workers down each time it was planned");
             self.refuse(vec![Refused { incoming: job.prepared.incoming, refusal, answer: job.reply.answer }])

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::entries::refusal_row;
@@ -122,4 +123,15 @@ fn kind_label(refused: &Refused) -> &str {
         Reason::UnknownMember | Reason::EmailInUse | Reason::IdReused => &refused.incoming.kind,
         _ => "other",
     }
+}
+
+/// What a suspect is known by from one worker to the next: its identity, type and data.
+pub(super) fn suspect(event: &Incoming) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [&event.project, &event.source, &event.id, &event.kind] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.update(event.fingerprint());
+    hash.finalize().into()
 }

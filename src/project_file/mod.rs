@@ -249,4 +249,10 @@ async fn write(tx: &mut Tx, plan: &Plan, now: DateTime<Utc>) -> Result<(), Store
 }
 
 #[cfg(test)]
+mod exported_files;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong_files;

@@ -261,4 +261,8 @@ fn laid_out(subject: String, output: &Output, look: Look<'_>, email: &str) -> Re
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
